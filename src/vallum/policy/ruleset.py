@@ -1,0 +1,129 @@
+"""The middle of the project: what must hold on one node, in the words of policy.
+
+Speaks of pods, peers, ports and reasons; never of chains, hooks, marks or families. Named ports, selectors and
+`except` are resolved by `compile`, so that every plane and every question starts from the same facts.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+
+from vallum.model.address import Packed
+from vallum.model.objects import PodId, PolicyId
+
+
+class Action(Enum):
+    """What a matching rule does. PASS leaves the decision to the next tier."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    PASS = "pass"  # noqa: S105 - the word of ClusterNetworkPolicy, not a secret
+
+
+class Way(StrEnum):
+    """The direction of a side, spelled as in policyTypes but lower case."""
+
+    INGRESS = "ingress"
+    EGRESS = "egress"
+
+
+class Feature(StrEnum):
+    """What a Ruleset may ask of a plane. A plane lists what it can; the rest is refused by name."""
+
+    BLOCKS = "ipBlock"
+    RANGES = "endPort"
+    SCTP = "SCTP"
+    IPV6 = "IPv6"
+    TIERS = "tiers"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PortMatch:
+    """A range of ports of one protocol, both ends included. 0-65535 is the whole protocol."""
+
+    protocol: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSet:
+    """Addresses that a rule names together. `spans` are disjoint and sorted, exceptions already cut out."""
+
+    id: str
+    text: str
+    addresses: frozenset[Packed] = frozenset()
+    spans: tuple[tuple[Packed, Packed], ...] = ()
+
+    def __contains__(self, address: Packed) -> bool:
+        if address in self.addresses:
+            return True
+        index = bisect_right(self.spans, address, key=lambda span: span[0]) - 1
+        return index >= 0 and address <= self.spans[index][1]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRef:
+    """Where a rule comes from: the policy and the index in its ingress or egress list."""
+
+    policy: PolicyId
+    way: Way
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.policy} {self.way}[{self.index}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of a side. `peers` None: any address. `ports` None: everything, portless protocols too."""
+
+    peers: tuple[str, ...] | None
+    ports: tuple[PortMatch, ...] | None
+    why: RuleRef
+    action: Action = Action.ALLOW
+    tier: int = 0
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One direction of one or more pods. Pods with the same policies share one object: a profile."""
+
+    name: str
+    policies: tuple[PolicyId, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+    @property
+    def isolated(self) -> bool:
+        """Reports whether some policy selects the pod in this direction."""
+        return bool(self.policies)
+
+
+OPEN = Side("open")
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A pod of this node. `host` holds the addresses that are local to its node."""
+
+    pod: PodId
+    addresses: tuple[Packed, ...]
+    ingress: Side
+    egress: Side
+    host: frozenset[Packed]
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """What must hold on `node` (None: every pod taken as local)."""
+
+    node: str | None
+    locals: tuple[Local, ...] = ()
+    sets: Mapping[str, PeerSet] = field(default_factory=dict)
+    revision: str = ""
+
+    def owners(self) -> dict[Packed, Local]:
+        """Local pods by address."""
+        return {address: local for local in self.locals for address in local.addresses}
