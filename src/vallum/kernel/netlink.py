@@ -1,0 +1,156 @@
+"""A blocking rtnetlink socket: requests with their acknowledgement, and whole dumps.
+
+pyroute2 encodes and decodes the messages. Its sync sockets run an event loop of their own a thread, so they
+cannot be called from a thread that already has one; a request takes 0.1 ms, which needs no loop at all.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from errno import EINTR
+from typing import Any, Self
+
+from vallum.model.errors import KernelError
+
+REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
+REPLACE, EXCL, CREATE = 0x100, 0x200, 0x400
+
+_ERROR, _DONE = 2, 3
+_MULTI, _DUMP_INTERRUPTED, _ACK_TLVS = 0x2, 0x10, 0x200
+_MESSAGE = 1
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT_CHECK = 270, 10, 11, 12
+_HEADER = struct.Struct("=IHHII")
+_BUFFER = 1 << 18
+_PATIENCE = 8
+
+
+class RequestError(KernelError):
+    """The kernel refused a request; `errno` says how, the text has the kernel's own words where it gave some."""
+
+    def __init__(self, operation: str, errno: int, words: str = "") -> None:
+        super().__init__(f"{operation}: {words or os.strerror(errno)}")
+        self.errno = errno
+
+
+class InterruptedDumpError(Exception):
+    """The table changed while it was being dumped."""
+
+
+class Netlink:
+    """One socket, living in the network namespace in which it was made."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self._socket.bind((0, 0))
+        for option in (_CAP_ACK, _EXT_ACK, _STRICT_CHECK):
+            self._socket.setsockopt(_SOL_NETLINK, option, 1)
+        self._sequence = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def request(self, operation: str, kind: int, message: Any, flags: int = 0) -> bytes | None:
+        """Send and await the acknowledgement. The answer to a query, if one came. Raises RequestError.
+
+        Args:
+            operation: for the error text, as a person would say it.
+            kind: RTM_...
+            message: a pyroute2 message, or its bytes without the netlink header.
+            flags: beside REQUEST and ACK.
+        """
+        self._send(kind, message, REQUEST | ACK | flags)
+        answer = None
+        for number, data in self._answers():
+            if number != _ERROR:
+                answer = data
+                continue
+            (code,) = struct.unpack_from("=i", data, _HEADER.size)
+            if code == 0:
+                return answer
+            raise RequestError(operation, -code, _words(data))
+        raise AssertionError("an endless answer ended")
+
+    def dump(self, operation: str, kind: int, message: Any) -> list[bytes]:
+        """All messages of a table. Raises RequestError."""
+        for _ in range(_PATIENCE):
+            self._send(kind, message, REQUEST | DUMP)
+            try:
+                return self._whole_dump(operation)
+            except InterruptedDumpError:
+                continue
+        raise RequestError(operation, EINTR, "it kept changing while it was read")
+
+    def _whole_dump(self, operation: str) -> list[bytes]:
+        found, interrupted = [], False
+        for number, data in self._answers():
+            interrupted |= bool(_HEADER.unpack_from(data)[2] & _DUMP_INTERRUPTED)
+            if number in {_ERROR, _DONE}:
+                (code,) = struct.unpack_from("=i", data, _HEADER.size)
+                if code < 0:
+                    raise RequestError(operation, -code)
+                break
+            found.append(data)
+        if interrupted:
+            raise InterruptedDumpError
+        return found
+
+    def _send(self, kind: int, message: Any, flags: int) -> None:
+        self._sequence += 1
+        body = message if isinstance(message, bytes) else encode(message)
+        header = _HEADER.pack(_HEADER.size + len(body), kind, flags, self._sequence, 0)
+        self._socket.send(header + body)
+
+    def _answers(self) -> Iterator[tuple[int, bytes]]:
+        """Messages that answer the last request; what is left of an earlier one is passed over."""
+        while True:
+            for number, sequence, data in messages(self._socket.recv(_BUFFER)):
+                if sequence == self._sequence:
+                    yield number, data
+
+
+def messages(packet: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """(type, sequence number, message with its header) for each message of a packet."""
+    offset = 0
+    while offset + _HEADER.size <= len(packet):
+        length, number, _, sequence, _ = _HEADER.unpack_from(packet, offset)
+        yield number, sequence, packet[offset : offset + length]
+        offset += (length + 3) & ~3
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute as the kernel reads it, padded."""
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(kind without its flag bits, value) for each attribute in a run of them."""
+    offset = 0
+    while offset + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, offset)
+        if length < 4:
+            return
+        yield kind & 0x3FFF, data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+
+
+def encode(message: Any) -> bytes:
+    """A pyroute2 message without its netlink header, which is ours to write."""
+    message.encode()
+    return bytes(message.data[_HEADER.size :])
+
+
+def _words(data: bytes) -> str:
+    """The kernel's extended message, which stands behind the header of the refused request."""
+    if not _HEADER.unpack_from(data)[2] & _ACK_TLVS:
+        return ""
+    for kind, value in attributes(data[_HEADER.size + 4 + _HEADER.size :]):
+        if kind == _MESSAGE:
+            return value.rstrip(b"\0").decode(errors="replace").rstrip(".")
+    return ""

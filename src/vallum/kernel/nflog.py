@@ -1,0 +1,89 @@
+"""Packets that the kernel logged to an NFLOG group (linux/netfilter/nfnetlink_log.h): a drop is known, not
+guessed from silence.
+"""
+
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+
+from vallum.kernel.nfnetlink import Message, attribute, message, messages, open_socket
+from vallum.model.errors import KernelError
+
+_SUBSYSTEM = 4  # NFNL_SUBSYS_ULOG
+_CONFIG, _PACKET = 1, 0
+_BIND, _COPY_PACKET = 1, 2
+_REQUEST_ACK = 1 | 4
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One logged packet: the rule's prefix, interface indexes (0: none), and the packet from its IP header on."""
+
+    prefix: str
+    indev: int
+    outdev: int
+    payload: bytes
+
+
+class Nflog:
+    """A reader of one group in the caller's network namespace, for `loop.add_reader`.
+
+    Raises KernelError when another program holds the group or the kernel has no NFLOG.
+    """
+
+    def __init__(self, group: int, snaplen: int = 128) -> None:
+        self._socket = open_socket(receive_buffer=1 << 22)
+        self.lost = 0
+        """Times the kernel said that records were lost (buffer full)."""
+        bind = attribute(1, struct.pack("!B", _BIND))
+        mode = attribute(2, struct.pack("!IBB", snaplen, _COPY_PACKET, 0)) + attribute(5, struct.pack("!I", 1))
+        for body in (bind, mode):
+            self._ask(group, body)
+
+    def _ask(self, group: int, body: bytes) -> None:
+        self._socket.setblocking(True)
+        self._socket.settimeout(2)
+        self._socket.send(message(_SUBSYSTEM, _CONFIG, _REQUEST_ACK, group, body))
+        reply = self._socket.recv(4096)
+        self._socket.setblocking(False)
+        code = struct.unpack_from("=i", reply, 16)[0]
+        if code:
+            raise KernelError(f"NFLOG group {group}: {errno.errorcode.get(-code, code)}; another program may read it")
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket; the kernel then forgets the group."""
+        self._socket.close()
+
+    def drain(self) -> list[Logged]:
+        """Everything that is queued."""
+        found: list[Logged] = []
+        while True:
+            try:
+                data = self._socket.recv(1 << 17)
+            except BlockingIOError:
+                return found
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self.lost += 1
+                continue
+            found += [_logged(one) for one in messages(data) if (one.subsystem, one.type) == (_SUBSYSTEM, _PACKET)]
+
+
+def _logged(one: Message) -> Logged:
+    prefix = one.attributes.get(10, b"").rstrip(b"\0").decode(errors="replace")
+    return Logged(prefix, _number(one, 4), _number(one, 5), one.attributes.get(9, b""))
+
+
+def _number(one: Message, kind: int) -> int:
+    return int.from_bytes(one.attributes.get(kind, b"\0"), "big")
+
+
+def interface_names() -> dict[int, str]:
+    """Index -> name of the links in the caller's namespace."""
+    return dict(socket.if_nameindex())
