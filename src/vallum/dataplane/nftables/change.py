@@ -1,0 +1,270 @@
+"""Program -> the nft scripts that lead there from what the kernel holds, sending only the difference.
+
+Small changes are one transaction in place. A large one is loaded in pieces under the other generation's names (`a_` or
+`b_`), which nothing refers to yet; one small transaction then points the base chains at it, and the old generation goes
+last. So nothing is open or closed meanwhile, and no transaction outgrows an unprivileged netlink buffer.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from vallum.dataplane.nftables.marks import Marks
+from vallum.dataplane.nftables.program import TABLE, Chain, NftSet, Program
+
+GENERATIONS = ("a", "b")
+PIECE = 1000
+"""Elements or rules in one transaction: 200 kB is what a user namespace's socket buffer takes."""
+
+_OWN = re.compile(r"(?<![\w])([ab])_(?=\w)")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the kernel holds: the live generation as a program with `~` names, and names that belong to none."""
+
+    generation: str
+    number: int
+    program: Program
+    litter_sets: Mapping[str, str]
+    litter_chains: tuple[str, ...]
+
+
+def held(listing: Program, marks: Marks) -> Held:
+    """Sort a listing: the generation that the base chains point at is live, the rest is litter of a crash.
+
+    Raises nothing: rules whose numbers disagree are left as they stand, so that they show up as a difference.
+    """
+    numbers = Counter(
+        number for chain in listing.chains.values() for _, number in map(marks.read, chain.rules) if number
+    )
+    current = numbers.most_common(1)[0][0] if numbers else 0
+    listing = replace(
+        listing, chains={name: _unmarked(chain, marks, current) for name, chain in listing.chains.items()}
+    )
+    bases = {name: chain for name, chain in listing.chains.items() if chain.base}
+    seen = [found for chain in bases.values() for rule in chain.rules for found in _OWN.findall(rule)]
+    live = max(GENERATIONS, key=seen.count) if seen else GENERATIONS[0]
+    sets = {_general(name, live): _general_set(found, live) for name, found in listing.sets.items()}
+    chains = {_general(name, live): _general_chain(chain, live) for name, chain in listing.chains.items()}
+    litter_sets = {name: found.keyword for name, found in sets.items() if not name.startswith("~")}
+    litter = tuple(name for name, chain in chains.items() if not name.startswith("~") and not chain.base)
+    program = Program(
+        {name: found for name, found in sets.items() if name.startswith("~")},
+        {name: chain for name, chain in chains.items() if name.startswith("~") or chain.base},
+        listing.strict,
+    )
+    return Held(live, current, program, litter_sets, litter)
+
+
+def _unmarked(chain: Chain, marks: Marks, current: int) -> Chain:
+    read = [(rule, *marks.read(rule)) for rule in chain.rules]
+    return replace(chain, rules=tuple(general if number == current else rule for rule, general, number in read))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Transactions in order, and what is live after them. Only the one that flips is felt.
+
+    `sweep`: conntrack marks that bear other numbers than this must be cleared before, None for no sweep.
+    """
+
+    generation: str
+    number: int
+    scripts: tuple[str, ...]
+    sweep: int | None = None
+
+
+def change(old: Held | None, new: Program, marks: Marks, piece: int = PIECE) -> Change:
+    """How to get from one program to the other; no scripts when there is nothing to do.
+
+    Args:
+        old: what the kernel holds; None where there is no table of ours.
+        new: what it must hold.
+        marks: the conntrack mark bits in use.
+        piece: rules and elements that one transaction may carry.
+    """
+    if old is None:
+        return Change(GENERATIONS[0], 1, tuple(_load(GENERATIONS[0], new, None, piece, _Pen(marks, 1))), sweep=0)
+    lines = _difference(old.program, new)
+    if lines is not None and not lines.body:
+        return Change(old.generation, old.number, tuple(_clean(old)))
+    wraps = old.number >= marks.most
+    pen = _Pen(marks, 1 if wraps else old.number + 1)
+    sweep = old.number if wraps else None
+    if lines is None or lines.weight > piece:
+        other = GENERATIONS[1 - GENERATIONS.index(old.generation)]
+        return Change(other, pen.number, (*_clean(old), *_load(other, new, old, piece, pen)), sweep)
+    return Change(old.generation, pen.number, (*_clean(old), pen.written(lines.body, old.generation)), sweep)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pen:
+    """Writes `~` names and CURRENT marks as the kernel is to hold them."""
+
+    marks: Marks
+    number: int
+
+    def written(self, lines: list[str], generation: str) -> str:
+        return self.marks.write(_named("\n".join(lines) + "\n", generation), self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    body: list[str]
+    weight: int
+
+
+def _difference(old: Program, new: Program) -> _Lines | None:
+    """The lines of a change in place; None where an object must be made anew under its name."""
+    if any(name in old.sets and not _same_kind(old.sets[name], found) for name, found in new.sets.items()):
+        return None
+    kept = {name for name in new.chains if name in old.chains}
+    if any(_fixed(old.chains[name]) != _fixed(new.chains[name]) for name in kept):
+        return None
+    replaced = sorted(name for name in kept if old.chains[name] != new.chains[name])
+    gone = sorted(name for name in old.chains if name not in new.chains)
+    fresh = [name for name in new.chains if name not in old.chains]
+    declarations = [_declare(name, found) for name, found in new.sets.items() if name not in old.sets]
+    declarations += [_declare_chain(name, new.chains[name]) for name in fresh]
+    rules = [f"flush chain {_FULL} {name}" for name in (*replaced, *gone)]
+    rules += [line for name in (*replaced, *fresh) for line in _rule_lines(name, new.chains[name])]
+    deletes, adds, weight = _element_lines(old.sets, new.sets)
+    gone_sets = sorted(name for name in old.sets if name not in new.sets)
+    removals = [f"delete {old.sets[name].keyword} {_FULL} {name}" for name in gone_sets]
+    removals += [f"delete chain {_FULL} {name}" for name in gone]
+    body = [*declarations, *rules, *deletes, *adds, *removals]
+    if body:  # every change brings a new number, which the chains that speak of it must learn
+        speaking = [name for name in sorted(kept.difference(replaced)) if _speaks(new.chains[name])]
+        body += [line for name in speaking for line in _rewrite(name, new.chains[name])]
+    return _Lines(body, weight + len(declarations) + len(rules))
+
+
+def _element_lines(old: Mapping[str, NftSet], new: Mapping[str, NftSet]) -> tuple[list[str], list[str], int]:
+    deletes: list[str] = []
+    adds: list[str] = []
+    weight = 0
+    for name, found in new.items():
+        before = old[name].elements if name in old else {}
+        lost = [key for key, data in before.items() if found.elements.get(key) != data]
+        won = {key: data for key, data in found.elements.items() if before.get(key) != data}
+        deletes += _elements("delete", name, dict.fromkeys(lost, ""))
+        adds += _elements("add", name, won)
+        weight += len(lost) + len(won)
+    return deletes, adds, weight
+
+
+def _load(generation: str, new: Program, old: Held | None, piece: int, pen: _Pen) -> list[str]:
+    """The whole program under a generation that nothing refers to, the flip, and the end of the old one."""
+    inner = {name: chain for name, chain in new.chains.items() if not chain.base}
+    lines = [_declare(name, found) for name, found in new.sets.items()]
+    lines += [_declare_chain(name, chain) for name, chain in inner.items()]
+    lines += [line for name, chain in inner.items() for line in _rule_lines(name, chain)]
+    lines += [line for name, found in new.sets.items() for line in _elements("add", name, found.elements)]
+    flip = []
+    for name, chain in new.chains.items():
+        if chain.base:
+            flip += _rebase(name, chain, old)
+    found = [pen.written(part, generation) for part in _pieces(lines, piece)]
+    found[0] = f"add table inet {TABLE}\n{found[0]}"
+    found.append(pen.written(flip, generation))
+    return found + (_retire(old) if old else [])
+
+
+def _rebase(name: str, chain: Chain, old: Held | None) -> list[str]:
+    before = old.program.chains.get(name) if old else None
+    lines = [] if before is None else [f"flush chain {_FULL} {name}"]
+    if before is not None and before.base != chain.base:
+        lines.append(f"delete chain {_FULL} {name}")
+    return [*lines, _declare_chain(name, chain), *_rule_lines(name, chain)]
+
+
+def _speaks(chain: Chain) -> bool:
+    return any("CURRENT" in rule for rule in chain.rules)
+
+
+def _rewrite(name: str, chain: Chain) -> list[str]:
+    return [f"flush chain {_FULL} {name}", *_rule_lines(name, chain)]
+
+
+def _rule_lines(name: str, chain: Chain) -> list[str]:
+    return [f"add rule {_FULL} {name} {rule}" for rule in chain.rules]
+
+
+def _retire(old: Held) -> list[str]:
+    chains = [_named(name, old.generation) for name, chain in old.program.chains.items() if not chain.base]
+    sets = {_named(name, old.generation): found.keyword for name, found in old.program.sets.items()}
+    return _removal(chains, sets)
+
+
+def _clean(old: Held) -> list[str]:
+    return _removal(list(old.litter_chains), dict(old.litter_sets))
+
+
+def _removal(chains: list[str], sets: dict[str, str]) -> list[str]:
+    lines = [f"flush chain {_FULL} {name}" for name in chains]
+    lines += [f"delete {keyword} {_FULL} {name}" for name, keyword in sets.items()]
+    lines += [f"delete chain {_FULL} {name}" for name in chains]
+    return ["\n".join(lines) + "\n"] if lines else []
+
+
+_FULL = f"inet {TABLE}"
+_BATCH = 250
+"""Elements on one line: a line is one message of the transaction."""
+
+
+def _declare(name: str, found: NftSet) -> str:
+    return f"add {found.keyword} {_FULL} {name} {{ {found.declaration()} }}"
+
+
+def _declare_chain(name: str, chain: Chain) -> str:
+    inner = [chain.base] if chain.base else []
+    inner += [f'comment "{chain.comment}";'] if chain.comment else []
+    return f"add chain {_FULL} {name}" + (f" {{ {' '.join(inner)} }}" if inner else "")
+
+
+def _elements(verb: str, name: str, elements: Mapping[str, str]) -> list[str]:
+    texts = [f"{key} : {data}" if data else key for key, data in elements.items()]
+    batches = (texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH))
+    return [f"{verb} element {_FULL} {name} {{ {', '.join(batch)} }}" for batch in batches]
+
+
+def _pieces(lines: list[str], piece: int) -> Iterator[list[str]]:
+    part: list[str] = []
+    weight = 0
+    for line in lines:
+        cost = line.count(",") + 1
+        if part and weight + cost > piece:
+            yield part
+            part, weight = [], 0
+        part.append(line)
+        weight += cost
+    yield part
+
+
+def _same_kind(one: NftSet, other: NftSet) -> bool:
+    return one.declaration() == other.declaration()
+
+
+def _fixed(chain: Chain) -> tuple[str, str]:
+    return chain.base, chain.comment
+
+
+def _named(name: str, generation: str) -> str:
+    return name.replace("~", f"{generation}_")
+
+
+def _general(text: str, generation: str) -> str:
+    return _OWN.sub(lambda found: "~" if found.group(1) == generation else found.group(0), text)
+
+
+def _general_set(found: NftSet, generation: str) -> NftSet:
+    if not found.data:
+        return found
+    elements = {key: _general(data, generation) for key, data in found.elements.items()}
+    return NftSet(found.type, elements, found.flags, found.data)
+
+
+def _general_chain(chain: Chain, generation: str) -> Chain:
+    return Chain(tuple(_general(rule, generation) for rule in chain.rules), chain.base, chain.comment)

@@ -1,0 +1,204 @@
+"""The fixed part of the table: hooks, source check, orientation, and the end of every denial.
+
+Hooks: postrouting at 90 sees what pods see (after DNAT, before SNAT at 100) and works with IPVS; input at 90 judges
+pod -> own node (at 100 the kernel has turned a reply's source back into the Service address). IPv4 sources of pods are
+checked by strict rp_filter on their links, which costs a quarter of a rule.
+
+Each flow is judged once per revision: a judgement that allows it leaves the revision's number in some bits of its
+conntrack mark (written CURRENT here, a number in the kernel), and every change of the table brings a new number. So a
+change acts on the next packet of every flow, and all other packets cost no more than connection tracking does.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from vallum.dataplane.nftables.program import Chain, NftSet
+from vallum.model.address import Packed, family, show, unpack
+from vallum.model.attachment import LocalNode
+from vallum.policy.classify import Tables
+from vallum.policy.ruleset import Way
+
+LOG_GROUP = 86
+"""NFLOG group of denials (flows reads it)."""
+LOG_RATE = 2000
+"""Denials a second that are recorded; all are counted."""
+
+SPOOFED = "vallum spoofed"
+"""Log prefix of packets dropped by the source check."""
+
+_PROTOCOL = {4: "ip", 6: "ip6"}
+_SHORT = {Way.INGRESS: "in", Way.EGRESS: "eg"}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One way of looking at a packet: a direction of policy, a family, original or reply."""
+
+    way: Way
+    version: int
+    reply: bool
+
+    @property
+    def name(self) -> str:
+        """Such as `in4o`: ingress, IPv4, original."""
+        return f"{_SHORT[self.way]}{self.version}{'r' if self.reply else 'o'}"
+
+    @property
+    def dispatch(self) -> str:
+        """The verdict map from a local pod's address to the chain of its profile."""
+        return f"~{self.name}"
+
+    @property
+    def prefix(self) -> str:
+        """The log prefix of its denials; `flows` reads direction of policy and orientation from it."""
+        return f"vallum {self.name}"
+
+    @property
+    def deny(self) -> str:
+        """The chain at the end of a denial."""
+        return f"~deny_{self.name}"
+
+    @property
+    def address_type(self) -> str:
+        """The nft type of an address of this family."""
+        return f"ipv{self.version}_addr"
+
+    @property
+    def local(self) -> str:
+        """The header field that holds the local pod: ingress judges the destination of the original direction."""
+        return f"{_PROTOCOL[self.version]} {'daddr' if (self.way is Way.INGRESS) != self.reply else 'saddr'}"
+
+    @property
+    def remote(self) -> str:
+        """The header field that holds the other end."""
+        return f"{_PROTOCOL[self.version]} {'saddr' if (self.way is Way.INGRESS) != self.reply else 'daddr'}"
+
+    def chain(self, profile: str) -> str:
+        """The chain of a profile under this look."""
+        return f"~{self.name}_{profile}"
+
+    def fan(self, profile: str, suffix: str) -> str:
+        """The map of a profile that leads remote addresses to leaf chains."""
+        return f"~{self.name}_{profile}_{suffix}"
+
+    def orient(self, rule: str, profile: str) -> str:
+        """A rule written for any look, with REMOTE, PORT and FAN put in this look's words."""
+        written = rule.replace("REMOTE", self.remote).replace("PORT", "sport" if self.reply else "dport")
+        return re.sub(r"FAN:(\w+)", lambda found: self.fan(profile, found.group(1)), written)
+
+
+LOOKS = tuple(Look(way, version, reply) for way in Way for version in (4, 6) for reply in (False, True))
+
+
+CURRENT = "ct mark CURRENT"
+"""Stands for a match on, and in `ct mark set` for a change to, the number of the revision in force."""
+_NEIGHBOURS = "ip6 hoplimit 255 icmpv6 type 133-137 return"
+"""Neighbour discovery is sent with hop limit 255 and never forwarded (RFC 4861), so on its way out it is our own."""
+_REMEMBER = "ct state established,new ct mark set CURRENT"
+
+# a local pod's address from anywhere but a pod's link; from which link is rp_filter's part
+_SOURCE4 = "ip saddr @~local4 iifname != @~pods goto ~spoofed"
+_LEAVING6 = (
+    "iif 0 return",  # sent by the node itself
+    _NEIGHBOURS,  # sent by the node too, but shown with the link it goes out by
+    "goto ~source6",
+)
+_SOURCE6 = (
+    "iifname . ip6 saddr @~sources6 return",
+    # unspecified and link-local sources: neighbour discovery, MLD and DHCP towards the own node, never forwarded
+    "iifname @~pods ip6 saddr { ::, fe80::/10 } return",
+    "iifname @~pods goto ~spoofed",
+    "ip6 saddr @~local6 goto ~spoofed",
+    'iif != "lo" ip6 saddr @~own6 goto ~spoofed',  # the kernel believes this one of IPv6
+)
+_ORIENT = (
+    (
+        "meta nfproto . ct direction vmap { ipv4 . original : goto ~v4o, ipv6 . original : goto ~v6o, "
+        "ipv4 . reply : goto ~v4r, ipv6 . reply : goto ~v6r }"
+    ),
+    "meta nfproto vmap { ipv4 : goto ~v4o, ipv6 : goto ~v6o }",
+)
+
+
+def frame_chains(*, marks: bool) -> Iterator[tuple[str, Chain]]:
+    """Base chains and the four orientations. Without `marks` every packet is judged."""
+    known = (f"{CURRENT} accept",) if marks else ()
+    remember = (_REMEMBER,) if marks else ()
+    hook = "type filter hook postrouting priority 90; policy accept;"
+    yield "judge", Chain((_SOURCE4, "meta nfproto ipv6 jump ~leaving6", *known, *_ORIENT), hook)
+    egress = tuple(f"ct direction original {look.local} vmap @{look.dispatch}" for look in LOOKS if _to_node(look))
+    first = tuple(f"ct direction original {rule}" for rule in remember)
+    own_hook = "type filter hook input priority 90; policy accept;"
+    yield "own_node", Chain((_SOURCE4, "meta nfproto ipv6 jump ~source6", *known, *egress, *first), own_hook)
+    yield "~leaving6", Chain(_LEAVING6)
+    yield "~source6", Chain(_SOURCE6)
+    yield "~spoofed", Chain(_recorded_drop(SPOOFED))
+    for version in (4, 6):
+        for reply in (False, True):
+            looks = [Look(way, version, reply) for way in (Way.EGRESS, Way.INGRESS)]
+            rules = (*(f"{look.local} vmap @{look.dispatch}" for look in looks), *remember, "accept")
+            yield f"~v{version}{'r' if reply else 'o'}", Chain(rules)
+
+
+def _to_node(look: Look) -> bool:
+    return look.way is Way.EGRESS and not look.reply
+
+
+def deny_chains() -> Iterator[tuple[str, Chain]]:
+    """What is allowed against every policy, and then the recorded drop."""
+    for look in LOOKS:
+        protocol = _PROTOCOL[look.version]
+        rules = [f"{protocol} saddr . {protocol} daddr @~self{look.version} return"]
+        if look.way is Way.INGRESS:
+            rules.append(f"{look.remote} @~own{look.version} return")
+        if look.version == 6:
+            rules.append(_NEIGHBOURS)
+            if look.way is Way.INGRESS:
+                rules.append(f"{look.remote} fe80::/10 return")
+        icmp = "1" if look.version == 4 else "58"
+        # accept, not return: an error speaks of a flow that may have lost its permission and must not renew it
+        rules.append(f"ct state related meta l4proto {icmp} accept")
+        if not look.reply:
+            rules.append(f"ct state invalid,untracked goto ~v{look.version}r")
+        yield look.deny, Chain((*rules, *_recorded_drop(look.prefix)))
+
+
+def _recorded_drop(prefix: str) -> tuple[str, str]:
+    log = f'log prefix "{prefix}" group {LOG_GROUP} snaplen 128'
+    return f"limit rate {LOG_RATE}/second burst 1000 packets {log}", "counter drop"
+
+
+def source_sets(tables: Tables, node: LocalNode) -> Iterator[tuple[str, NftSet]]:
+    """The addresses that the frame asks for."""
+    attached = node.attachments
+    own = [address for address in node.addresses if family(address) and not unpack(address).is_link_local]
+    yield "~pods", NftSet("ifname", {f'"{attachment.interface}"': "" for attachment in attached})
+    pairs = {
+        f'"{attachment.interface}" . {show(address)}': ""
+        for attachment in attached
+        for address in attachment.addresses
+        if family(address) == 6
+    }
+    yield "~sources6", NftSet("ifname . ipv6_addr", pairs)
+    for version in (4, 6):
+        kind = f"ipv{version}_addr"
+        local = [address for address in tables.owners if family(address) == version]
+        yield f"~local{version}", NftSet(kind, _keys(local))
+        yield f"~own{version}", NftSet(kind, _keys(address for address in own if family(address) == version))
+        yield f"~self{version}", NftSet(f"{kind} . {kind}", _self_pairs(tables, version))
+
+
+def _keys(addresses: Iterable[Packed]) -> dict[str, str]:
+    return {show(address): "" for address in addresses}
+
+
+def _self_pairs(tables: Tables, version: int) -> dict[str, str]:
+    """Nft cannot compare two header fields, so a pod's own addresses stand as pairs (stance 14)."""
+    return {
+        f"{show(one)} . {show(other)}": ""
+        for local in {id(local): local for local in tables.owners.values()}.values()
+        for one in local.addresses
+        for other in local.addresses
+        if family(one) == family(other) == version
+    }

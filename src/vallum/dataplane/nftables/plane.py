@@ -1,0 +1,115 @@
+"""The nftables plane's hands: read the table back, send the difference, remove it. Runs in the caller's namespace."""
+
+from pathlib import Path
+
+from vallum.dataplane.nftables.change import PIECE, Held, change, held
+from vallum.dataplane.nftables.listing import parse
+from vallum.dataplane.nftables.marks import MASK, Marks
+from vallum.dataplane.nftables.program import TABLE, Program
+from vallum.dataplane.nftables.render import render
+from vallum.dataplane.nftables.reports import LoggedDenials, TableEvents
+from vallum.kernel import conntrack
+from vallum.kernel.nft import Nft, is_absent
+from vallum.kernel.rtnetlink import Rtnetlink
+from vallum.model.attachment import LocalNode
+from vallum.model.errors import KernelError
+from vallum.policy.classify import Tables
+from vallum.policy.ruleset import Feature, Ruleset
+
+_PRIVILEGED_PIECE = 20_000
+"""Real root may enlarge the socket buffer (SO_SNDBUFFORCE); still bounded, since a transaction holds nft's lock."""
+
+
+class NftablesPlane:
+    """See `dataplane.DataPlane`. Not for use by two threads at once."""
+
+    name = "nftables"
+    supports = frozenset({Feature.BLOCKS, Feature.RANGES, Feature.SCTP, Feature.IPV6})
+
+    def __init__(self, mark_mask: int = MASK) -> None:
+        self._marks = Marks(mark_mask)
+        self._nft = Nft()
+        self._links = Rtnetlink()
+        self._held: Held | None = None
+        self._known = False
+        self._wanted: frozenset[str] | None = None
+        self._remembers = _can_remember(self._nft)
+        self._piece = _PRIVILEGED_PIECE if _is_real_root() else PIECE
+
+    def render(self, ruleset: Ruleset, tables: Tables, node: LocalNode) -> Program:
+        """See `render.render`."""
+        return render(ruleset, tables, node, marks=self._remembers)
+
+    def apply(self, program: Program) -> None:
+        """Send the difference to what the kernel was last known to hold; read first where that is in doubt."""
+        if not self._known:
+            self.read()
+        before = self._held
+        self._known = False
+        todo = change(before, program, self._marks, self._piece)
+        if todo.sweep is not None and self._remembers:
+            conntrack.clear_marks(self._marks.mask, todo.sweep << self._marks.shift)
+        for script in todo.scripts:
+            self._nft.run(script)
+        self._wanted = program.strict
+        self._strict(program.strict)
+        self._held, self._known = Held(todo.generation, todo.number, program, {}, ()), True
+
+    def read(self) -> Program | None:
+        """What the kernel holds, as a program comparable with a rendered one."""
+        self._known = False
+        try:
+            listing = self._nft.run(f"list table inet {TABLE}")
+        except KernelError as error:
+            if not is_absent(error):
+                raise
+            self._held, self._known = None, True
+            return None
+        listed = parse(listing)
+        strict = frozenset(name for name, value in self._links.rp_filters().items() if value == 1)
+        if self._wanted is not None:  # others may be strict on links of theirs
+            strict &= self._wanted
+        self._held = held(Program(listed.sets, listed.chains, strict), self._marks)
+        self._known = True
+        return self._held.program
+
+    def events(self) -> TableEvents:
+        """Changes of the table by others."""
+        return TableEvents(self._nft.portids)
+
+    def denials(self) -> LoggedDenials:
+        """The table's recorded drops. Raises KernelError when another program reads the group."""
+        return LoggedDenials()
+
+    def clear(self) -> None:
+        """Remove the table. Nothing to remove is fine."""
+        self._known = False
+        try:
+            self._nft.run(f"delete table inet {TABLE}")
+        except KernelError as error:
+            if not is_absent(error):
+                raise
+
+    def _strict(self, interfaces: frozenset[str]) -> None:
+        now = self._links.rp_filters()
+        for name in sorted(interfaces):
+            if name in now and now[name] != 1:
+                self._links.set_rp_filter(name, 1)
+
+
+def _can_remember(nft: Nft) -> bool:
+    """Reports whether this kernel has conntrack marks for nft and for ctnetlink; without, every packet is judged."""
+    try:
+        nft.check(
+            "add table inet vallum-probe\nadd chain inet vallum-probe one\nadd rule inet vallum-probe one ct mark 1"
+        )
+        conntrack.clear_marks(0)
+    except KernelError:
+        return False
+    return True
+
+
+def _is_real_root() -> bool:
+    """Reports whether uid 0 here is uid 0 of the machine: a user namespace has another map."""
+    first = Path("/proc/self/uid_map").read_text(encoding="ascii").split()
+    return first[:2] == ["0", "0"]
