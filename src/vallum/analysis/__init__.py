@@ -1,0 +1,1 @@
+"""Questions about a Snapshot, pure: one module a question. Floor 3."""
