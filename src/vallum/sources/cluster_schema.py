@@ -1,0 +1,86 @@
+"""The shape of what the cluster itself is made of: namespaces, every field, and nodes, what is read of them."""
+
+from ipaddress import ip_network
+
+from vallum.model.objects import NAME_LABEL
+from vallum.sources.marks import Findings, Value
+from vallum.sources.metadata_schema import metadata
+from vallum.sources.schema import Anything, ListOf, Record, Text, fields_of
+from vallum.sources.syntax import Check, address, cidr, local_addresses, long_name, one_of, short_name
+
+LOCAL_ADDRESSES = "vallum.dev/local-addresses"
+"""Annotation of a Node, published by its agent: addresses local to it beyond status.addresses (k8s#98758)."""
+
+ADDRESS_TYPES = ("InternalIP", "ExternalIP")
+_NAME_TYPES = ("Hostname", "InternalDNS", "ExternalDNS")
+
+
+def _name_label(value: Value, path: str, findings: Findings) -> None:
+    meta = fields_of(fields_of(value)["metadata"])
+    labels = fields_of(meta["labels"]) if "labels" in meta else {}
+    if NAME_LABEL in labels and labels[NAME_LABEL].data != meta["name"].data:
+        problem = f"metadata.labels.{NAME_LABEL}: is always the namespace's own name; remove it or write the name"
+        findings.wrong(labels[NAME_LABEL].spot, f"{path}{problem}")
+
+
+NAMESPACE = Record(
+    {
+        "apiVersion": Text(),
+        "kind": Text(),
+        "metadata": metadata(short_name, namespaced=False, strict=True),
+        "spec": Record({"finalizers": ListOf(Text())}),
+        "status": Record({"phase": Text(one_of("Active", "Terminating")), "conditions": Anything()}),
+    },
+    required=("metadata",),
+    check=_name_label,
+)
+
+
+def _ranges(value: Value, path: str, findings: Findings) -> None:
+    fields = fields_of(value)
+    listed = fields["podCIDRs"].data if "podCIDRs" in fields else ()
+    assert isinstance(listed, tuple)
+    first = fields.get("podCIDR")
+    if first and listed and first.data != listed[0].data:
+        problem = f"{path}.podCIDRs: the first of them is {listed[0].data}, but podCIDR is {first.data}"
+        findings.wrong(listed[0].spot, f"{problem}; make them equal")
+    if len({ip_network(str(item.data)).version for item in listed}) < len(listed):
+        findings.wrong(listed[-1].spot, f"{path}.podCIDRs: a node has at most one range of each family")
+
+
+def _address(value: Value, path: str, findings: Findings) -> None:
+    fields = fields_of(value)
+    problem = address(str(fields["address"].data)) if fields["type"].data in ADDRESS_TYPES else None
+    if problem:
+        findings.wrong(fields["address"].spot, f"{path}.address: {problem}")
+
+
+def _annotation(check: Check) -> Record:
+    return Record({LOCAL_ADDRESSES: Text(check)}, strict=False, example=f"{{{LOCAL_ADDRESSES}: 10.0.0.1}}")
+
+
+NODE = Record(
+    {
+        "metadata": metadata(long_name, namespaced=False, annotations=_annotation(local_addresses)),
+        "spec": Record(
+            {"podCIDR": Text(cidr), "podCIDRs": ListOf(Text(cidr))},
+            strict=False,
+            check=_ranges,
+        ),
+        "status": Record(
+            {
+                "addresses": ListOf(
+                    Record(
+                        {"type": Text(one_of(*ADDRESS_TYPES, *_NAME_TYPES)), "address": Text()},
+                        required=("type", "address"),
+                        example="{type: InternalIP, address: 192.0.2.1}",
+                        check=_address,
+                    )
+                )
+            },
+            strict=False,
+        ),
+    },
+    required=("metadata",),
+    strict=False,
+)

@@ -1,0 +1,163 @@
+"""Wire shape to model, once, at the door: plain dicts that have the right shape become frozen objects.
+
+Defaults are filled in here as the API server does (policyTypes, protocol, namespace). Ignores whether the shape
+is right: `kinds` and the schemas checked that, with line and column.
+"""
+
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from vallum.model.address import Address
+from vallum.model.objects import (
+    NAME_LABEL,
+    PROTOCOLS,
+    Block,
+    NamedPort,
+    Namespace,
+    Node,
+    Object,
+    Peer,
+    Pod,
+    PodId,
+    Policy,
+    PolicyId,
+    PolicyPort,
+    PolicyRule,
+)
+from vallum.model.selector import Labels, Operator, Requirement, Selector, labels
+from vallum.sources.cluster_schema import ADDRESS_TYPES, LOCAL_ADDRESSES
+from vallum.sources.workloads import pod_of
+
+_Body = dict[str, Any]
+_FINISHED = frozenset({"Succeeded", "Failed"})
+
+
+def decode(kind: str, body: _Body) -> Object | None:
+    """The object of a manifest; a workload becomes its pod. None for kinds that are checked and not used."""
+    found = _DECODERS.get(kind)
+    if found:
+        return found(body)
+    pod = pod_of(kind, body)
+    return _pod(pod) if pod else None
+
+
+def _namespace(body: _Body) -> Namespace:
+    name = body["metadata"]["name"]
+    return Namespace(name, labels(_dict(body["metadata"], "labels") | {NAME_LABEL: name}))
+
+
+def _node(body: _Body) -> Node:
+    meta, spec, status = body["metadata"], _dict(body, "spec"), _dict(body, "status")
+    stated = [item["address"] for item in _list(status, "addresses") if item["type"] in ADDRESS_TYPES]
+    local = _dict(meta, "annotations").get(LOCAL_ADDRESSES) or ""
+    published = [text.strip() for text in local.split(",") if text.strip()]
+    first = [spec["podCIDR"]] if spec.get("podCIDR") else []
+    ranges = _list(spec, "podCIDRs") or first
+    return Node(
+        meta["name"],
+        _labels(meta),
+        tuple(dict.fromkeys(ip_address(text) for text in [*stated, *published])),
+        tuple(ip_network(text) for text in ranges),
+    )
+
+
+def _pod(body: _Body) -> Pod:
+    meta, spec, status = body["metadata"], _dict(body, "spec"), _dict(body, "status")
+    return Pod(
+        PodId(meta.get("namespace") or "default", meta["name"]),
+        _labels(meta),
+        spec.get("nodeName") or None,
+        _addresses(status),
+        tuple(sorted(set(_ports(spec)))),
+        bool(spec.get("hostNetwork")),
+        status.get("phase") in _FINISHED,
+        meta.get("creationTimestamp") or "",
+    )
+
+
+def _addresses(status: _Body) -> tuple[Address, ...]:
+    listed = [item["ip"] for item in _list(status, "podIPs")]
+    first = [status["podIP"]] if status.get("podIP") else []
+    return tuple(ip_address(text) for text in listed or first)
+
+
+def _ports(spec: _Body) -> Iterator[NamedPort]:
+    """Named ports of containers and of init containers that stay (KEP-753)."""
+    sidecars = [item for item in _list(spec, "initContainers") if item.get("restartPolicy") == "Always"]
+    for container in [*_list(spec, "containers"), *sidecars]:
+        for port in _list(container, "ports"):
+            if port.get("name"):
+                yield NamedPort(port["name"], _protocol(port), port["containerPort"])
+
+
+def _policy(body: _Body) -> Policy:
+    meta, spec = body["metadata"], _dict(body, "spec")
+    ingress, egress = _list(spec, "ingress"), _list(spec, "egress")
+    types = _list(spec, "policyTypes") or ["Ingress", *(["Egress"] if egress else [])]
+    return Policy(
+        PolicyId(meta.get("namespace") or "default", meta["name"]),
+        _selector(_dict(spec, "podSelector")),
+        tuple(_rule(rule, "from") for rule in ingress) if "Ingress" in types else None,
+        tuple(_rule(rule, "to") for rule in egress) if "Egress" in types else None,
+    )
+
+
+def _rule(body: _Body, side: str) -> PolicyRule:
+    """A missing or empty list means any."""
+    peers = tuple(_peer(peer) for peer in _list(body, side))
+    ports = tuple(_port(port) for port in _list(body, "ports"))
+    return PolicyRule(peers or None, ports or None)
+
+
+def _peer(body: _Body) -> Peer:
+    pods, namespaces, block = (body.get(key) for key in ("podSelector", "namespaceSelector", "ipBlock"))
+    return Peer(
+        None if pods is None else _selector(pods),
+        None if namespaces is None else _selector(namespaces),
+        None if block is None else _block(block),
+    )
+
+
+def _block(body: _Body) -> Block:
+    return Block(ip_network(body["cidr"]), tuple(ip_network(text) for text in _list(body, "except")))
+
+
+def _port(body: _Body) -> PolicyPort:
+    return PolicyPort(_protocol(body), body.get("port"), body.get("endPort"))
+
+
+def _protocol(body: _Body) -> int:
+    return PROTOCOLS[body.get("protocol") or "TCP"]
+
+
+def _selector(body: _Body) -> Selector:
+    found = {Requirement(key, Operator.IN, (value,)) for key, value in _dict(body, "matchLabels").items()}
+    for item in _list(body, "matchExpressions"):
+        values = tuple(sorted(set(_list(item, "values"))))
+        found.add(Requirement(item["key"], Operator(item["operator"]), values))
+    return Selector(tuple(sorted(found)))
+
+
+def _labels(meta: _Body) -> Labels:
+    return labels(_dict(meta, "labels"))
+
+
+def _dict(body: _Body, key: str) -> _Body:
+    """The mapping of a field, empty where it is absent or null."""
+    found: _Body = body.get(key) or {}
+    return found
+
+
+def _list(body: _Body, key: str) -> list[Any]:
+    """The list of a field, empty where it is absent or null."""
+    found: list[Any] = body.get(key) or []
+    return found
+
+
+_DECODERS: dict[str, Callable[[_Body], Object]] = {
+    "Namespace": _namespace,
+    "Node": _node,
+    "Pod": _pod,
+    "NetworkPolicy": _policy,
+}

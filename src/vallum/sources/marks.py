@@ -1,0 +1,234 @@
+"""YAML and JSON text as values that remember where they stand, so that every later finding has a line.
+
+Built from the parser's events, not its node graph: that recurses in C and dies of deep nesting. Plain scalars
+are read as kubectl reads them (YAML 1.1, sigs.k8s.io/yaml): `on`, `yes` and `y` are booleans, `010` is 8.
+Ignores what the values mean; `schema` knows that.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+import yaml
+
+from vallum.model.errors import InputError
+from vallum.sources.scalars import UnreadTagError, scalar
+from vallum.sources.yaml_words import explain
+
+_DEPTH = 100
+_SIZE = 2_000_000
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
+_SURROGATES = re.compile(r"(\\\\)|\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A line and a column, both from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value, where it stands, and how it was written. `size` counts it with all that is inside."""
+
+    data: "bool | int | float | str | tuple[Value, ...] | Mapping[str, Value] | None"
+    spot: Spot
+    text: str = ""
+    keys: Mapping[str, Spot] = field(default_factory=lambda: MappingProxyType({}))
+    size: int = 1
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects what is wrong with one file."""
+
+    file: str
+    errors: list[InputError] = field(default_factory=list)
+
+    def wrong(self, at: Spot, problem: str) -> None:
+        """Note a problem at this place, on one line whatever the user's text holds."""
+        if not problem.isprintable():
+            problem = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in problem)
+        self.errors.append(InputError(f"{self.file}:{at.line}:{at.column}", problem))
+
+
+def plain(value: Value) -> Any:
+    """The value as ordinary dicts, lists and scalars."""
+    match value.data:
+        case tuple():
+            return [plain(item) for item in value.data]
+        case Mapping():
+            return {key: plain(item) for key, item in value.data.items()}
+        case _:
+            return value.data
+
+
+def documents(text: str, findings: Findings) -> Iterator[Value]:
+    """The documents of a text that are not empty. Ends at the first place that is no YAML."""
+    forbidden = _FORBIDDEN.search(text)
+    if forbidden:
+        line = text.count("\n", 0, forbidden.start()) + 1
+        column = forbidden.start() - text.rfind("\n", 0, forbidden.start())
+        findings.wrong(
+            Spot(line, column), f"control character U+{ord(forbidden[0]):04X}: manifests are plain text; remove it"
+        )
+        return
+    if text.lstrip().startswith(("{", "[")):
+        text = _SURROGATES.sub(_join_surrogates, text)
+    try:
+        yield from _Builder(findings).documents(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = Spot(mark.line + 1, mark.column + 1) if mark else Spot(1, 1)
+        spot, problem = explain(error, text.splitlines(), (at.line, at.column))
+        findings.wrong(Spot(*spot), problem)
+    except _StopReadingError:
+        return
+
+
+class _StopReadingError(Exception):
+    """The rest of this file cannot be read with sense; the finding is noted already."""
+
+
+def _join_surrogates(match: "re.Match[str]") -> str:
+    """JSON writes characters beyond U+FFFF as two escapes; YAML knows them as one."""
+    if match[1]:
+        return match[1]
+    code = 0x10000 + ((int(match[2], 16) - 0xD800) << 10) + int(match[3], 16) - 0xDC00
+    return f"\\U{code:08X}"
+
+
+@dataclass(slots=True)
+class _Open:
+    """A collection that is being read: its items, for a mapping keys and values in turn."""
+
+    spot: Spot
+    mapping: bool
+    anchor: str | None
+    items: list[Value] = field(default_factory=list)
+
+
+class _Builder:
+    """Puts the parser's events together."""
+
+    def __init__(self, findings: Findings) -> None:
+        self._findings = findings
+        self._stack: list[_Open] = []
+        self._anchors: dict[str, Value | None] = {}
+
+    def documents(self, text: str) -> Iterator[Value]:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            match event:
+                case yaml.DocumentStartEvent():
+                    self._anchors = {}
+                case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
+                    self._open(event)
+                case yaml.ScalarEvent() | yaml.AliasEvent() | yaml.SequenceEndEvent() | yaml.MappingEndEvent():
+                    value = self._value(event)
+                    if self._stack:
+                        self._stack[-1].items.append(value)
+                    elif value.data is not None:
+                        yield value
+
+    def _open(self, event: yaml.SequenceStartEvent | yaml.MappingStartEvent) -> None:
+        spot = _spot(event)
+        if len(self._stack) >= _DEPTH:
+            self._stop(spot, f"nested more than {_DEPTH} levels deep; no manifest is")
+        if event.tag not in (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
+            self._findings.wrong(spot, f"the tag {event.tag} is not read here; remove it")
+        if event.anchor:
+            self._anchors[event.anchor] = None
+        self._stack.append(_Open(spot, isinstance(event, yaml.MappingStartEvent), event.anchor))
+
+    def _value(self, event: yaml.Event) -> Value:
+        spot = _spot(event)
+        match event:
+            case yaml.AliasEvent():
+                return self._alias(event.anchor or "", spot)
+            case yaml.ScalarEvent():
+                value, anchor = self._scalar(event, spot), event.anchor
+            case _:
+                opened = self._stack.pop()
+                value, anchor = (self._mapping if opened.mapping else self._sequence)(opened), opened.anchor
+        if value.size > _SIZE:
+            self._stop(value.spot, f"aliases unfold this to more than {_SIZE:,} values; write less of it")
+        if anchor:
+            self._anchors[anchor] = value
+        return value
+
+    def _scalar(self, event: yaml.ScalarEvent, spot: Spot) -> Value:
+        try:
+            data = scalar(event.value, event.tag, plain=event.implicit[0])
+        except UnreadTagError as error:
+            self._findings.wrong(spot, str(error))
+            data = event.value
+        return Value(data, spot, event.value)
+
+    def _alias(self, anchor: str, spot: Spot) -> Value:
+        if anchor not in self._anchors:
+            self._stop(spot, f"`*{anchor}` refers to `&{anchor}`, which stands nowhere above it in this document")
+        value = self._anchors[anchor]
+        if value is None:
+            self._stop(spot, f"`*{anchor}` stands inside of `&{anchor}` itself, so it would never end")
+        return Value(value.data, spot, value.text, value.keys, value.size)
+
+    def _sequence(self, opened: _Open) -> Value:
+        return Value(tuple(opened.items), opened.spot, size=1 + sum(item.size for item in opened.items))
+
+    def _mapping(self, opened: _Open) -> Value:
+        entries: dict[str, Value] = {}
+        keys: dict[str, Spot] = {}
+        merged: list[Value] = []
+        for key, value in zip(opened.items[::2], opened.items[1::2], strict=True):
+            if key.data == "<<":
+                merged.extend(value.data if isinstance(value.data, tuple) else (value,))
+            elif not isinstance(key.data, str):
+                self._findings.wrong(key.spot, _key_problem(key))
+            elif key.data in entries:
+                first = keys[key.data].line
+                problem = f"the key `{key.data}` was written before, on line {first}; one of them would be lost"
+                self._findings.wrong(key.spot, problem)
+            else:
+                entries[key.data] = value
+                keys[key.data] = key.spot
+        for source in merged:
+            self._merge(source, entries, keys)
+        return Value(entries, opened.spot, "", keys, 1 + sum(value.size for value in entries.values()))
+
+    def _merge(self, source: Value, entries: dict[str, Value], keys: dict[str, Spot]) -> None:
+        """A merge key (`<<: *base`) brings what is not written here itself."""
+        if not isinstance(source.data, Mapping):
+            self._findings.wrong(source.spot, "`<<` merges mappings only, such as `<<: *base`")
+            return
+        for key, value in source.data.items():
+            if key not in entries:
+                entries[key] = value
+                keys[key] = source.keys[key]
+
+    def _stop(self, spot: Spot, problem: str) -> NoReturn:
+        self._findings.wrong(spot, problem)
+        raise _StopReadingError
+
+
+def _spot(event: yaml.Event) -> Spot:
+    mark = event.start_mark
+    assert mark, "the parser marks every event"
+    return Spot(mark.line + 1, mark.column + 1)
+
+
+def _key_problem(key: Value) -> str:
+    match key.data:
+        case Mapping():
+            return "`{{` opens a template; render it first (helm template, kustomize build) and read the result"
+        case tuple():
+            return "a list cannot be a key; keys are text"
+        case None:
+            return "a key is missing before the `:`"
+        case bool():
+            return f'YAML reads the key `{key.text}` as a boolean; write "{key.text}" in quotes'
+        case _:
+            return f'YAML reads the key `{key.text}` as a number; write "{key.text}" in quotes'
