@@ -1,0 +1,59 @@
+"""Read this first: take the snapshot, compile, render, apply what changed, plan, sync what changed, report.
+
+Everything before `apply` is pure; everything after talks to the kernel. Runs in the worker thread. Nothing else in the
+project decides what the kernel gets, and `run` alone decides when.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from vallum.agent.hands import Hands
+from vallum.agent.settings import Settings
+from vallum.kernel.sync import SyncReport
+from vallum.model.attachment import LocalNode
+from vallum.model.snapshot import Snapshot
+from vallum.policy.classify import classify
+from vallum.policy.compile import compile_node
+from vallum.policy.ruleset import Ruleset
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one reconcile did. `repaired`: planes found different from what they were last given."""
+
+    snapshot: Snapshot
+    ruleset: Ruleset
+    local: LocalNode
+    repaired: tuple[str, ...]
+    wiring: SyncReport
+    seconds: float
+
+
+def reconcile(snapshot: Snapshot, settings: Settings, hands: Hands, *, doubt: bool) -> Report:
+    """Make the kernel hold what the snapshot asks for. With `doubt` the kernel is read before and compared after.
+
+    Raises KernelError; the last good state then stands and the next call starts by reading.
+    """
+    start = time.monotonic()
+    ruleset = compile_node(snapshot, settings.node)
+    tables = classify(ruleset)
+    local = hands.local_node(ruleset)
+    repaired = tuple(plane.name for plane in hands.planes if doubt and hands.differs(plane))
+    for plane in hands.planes:
+        hands.put(plane, plane.render(ruleset, tables, local), verify=doubt or hands.is_new(local))
+    hands.settled(local)
+    wiring = hands.sync(hands.plan(snapshot, settings.node))
+    return Report(snapshot, ruleset, local, repaired, wiring, time.monotonic() - start)
+
+
+def facts(report: Report) -> dict[str, Any]:
+    """The part of `status` that a reconcile answers for."""
+    attached = {str(attachment.pod): attachment.interface for attachment in report.local.attachments}
+    return {
+        "revision": report.snapshot.revision,
+        "pods": {str(local.pod): attached.get(str(local.pod)) for local in report.ruleset.locals},
+        "policies": len(report.snapshot.policies),
+        "problems": [f"{problem.subject}: {problem.text}" for problem in report.wiring.problems],
+        "milliseconds": round(report.seconds * 1000, 2),
+    }

@@ -1,0 +1,62 @@
+"""The front door: one file a command, loaded when it is called. Floor 7.
+
+Plain functions; `asyncio.run` once a command. Every error a user can cause ends here as one line.
+"""
+
+import sys
+from importlib import import_module
+
+import click
+
+from vallum import __version__
+from vallum.model.errors import InputError, KernelError
+
+_COMMANDS = {
+    "agent": "Run the agent of one node.",
+    "bench": "Measure, as ratios against a partner in the same run.",
+    "demo": "The whole thing in half a minute: a small cluster, policies, packets, proof.",
+    "explain": "Why may one end talk to another, or why not?",
+    "judge": "Answer probes (JSON lines) about a folder of manifests; no kernel involved.",
+    "lab": "A cluster of network namespaces to play with.",
+    "status": "What an agent enforces, what it repaired, what it dropped.",
+}
+
+
+class _Lazy(click.Group):
+    """Imports a command's module when it is used, so that `--help` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"vallum.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    cls=_Lazy, epilog="Start with `vallum demo`; then `vallum lab up -f examples/shop` and `vallum lab --help`."
+)
+@click.version_option(__version__, prog_name="vallum")
+def cli() -> None:
+    """Kubernetes NetworkPolicy: enforced by the kernel, explained by the same compiler.
+
+    Exit status: 0 fine, 1 a negative answer (a denied probe, a goal not met), 2 wrong usage or input.
+    """
+
+
+def main() -> None:
+    """Run a command; user errors and the kernel's refusals are one line on stderr each."""
+    try:
+        cli(prog_name="vallum")
+    except (InputError, KernelError) as error:
+        print(f"vallum: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,87 @@
+"""Denials: the drop that the kernel recorded, with the reason that the compiler gives for it.
+
+The reason is judged against the Ruleset of the revision that the kernel held, so log and explain cannot disagree.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vallum.dataplane import Denial
+from vallum.flows.header import Header, parse
+from vallum.model.address import Packed, show
+from vallum.model.packet import Direction, Packet
+from vallum.policy.ruleset import Local, Way
+from vallum.policy.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """One denied packet. `way` is the side that dropped it; `reply`: judged as an answer to a flow."""
+
+    serial: int
+    way: Way
+    reply: bool
+    header: Header
+    source: str
+    destination: str
+    reason: str
+
+    def facts(self) -> dict[str, Any]:
+        """As plain data for the agent's socket."""
+        header = self.header
+        return {
+            "serial": self.serial,
+            "way": str(self.way),
+            "reply": self.reply,
+            "source": show(header.source),
+            "destination": show(header.destination),
+            "protocol": header.protocol,
+            "sport": header.sport,
+            "dport": header.dport,
+            "icmp_type": header.icmp_type,
+            "icmp_id": header.icmp_id,
+            "from": self.source,
+            "to": self.destination,
+            "reason": self.reason,
+        }
+
+
+class Drops:
+    """The last denials, oldest forgotten first, and how many there have been."""
+
+    def __init__(self, size: int = 4096) -> None:
+        self.ring: deque[Drop] = deque(maxlen=size)
+        self.count = 0
+
+    def add(self, denial: Denial, owners: Mapping[Packed, Local], judge: Callable[[Packet], Verdict]) -> Drop | None:
+        """Join a record with names and its reason and keep it. None when it is no IP packet."""
+        self.count += 1
+        header = parse(denial.packet)
+        if header is None:
+            return None
+        source, target = (_name(owners, address) for address in (header.source, header.destination))
+        reason = _reason(header, denial, owners, judge)
+        drop = Drop(self.count, denial.way, denial.reply, header, source, target, reason)
+        self.ring.append(drop)
+        return drop
+
+
+def _name(owners: Mapping[Packed, Local], address: Packed) -> str:
+    local = owners.get(address)
+    return str(local.pod) if local else show(address)
+
+
+def _reason(header: Header, denial: Denial, owners: Mapping[Packed, Local], judge: Callable[[Packet], Verdict]) -> str:
+    if denial.spoofed:
+        return f"{show(header.source)} is not an address of the end that sent this packet"
+    sender = owners.get(header.source)
+    direction = Direction.REPLY if denial.reply else Direction.ORIGINAL
+    ends = header.source, header.destination
+    packet = Packet(
+        *ends, header.protocol, header.dport, header.sport, direction, sender.pod if sender else None, header.icmp_type
+    )
+    verdict = judge(packet)
+    side = verdict.ingress if denial.way is Way.INGRESS else verdict.egress
+    return f"denied by an earlier revision; now: {side.text}" if side.allow else side.text
