@@ -1,0 +1,178 @@
+"""Probes sent for real: what the packets did, beside what the judge expected.
+
+allow: the server got the packet and the client got the answer. deny: the plane's own record of that very packet, or for
+a foreign IPv4 source the node's reverse path counter. Neither within the patience is no verdict but an error.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vallum.analysis.probe import End, Probe
+from vallum.analysis.verdicts import Verdicts
+from vallum.kernel import netns
+from vallum.lab.agents import AgentProcess
+from vallum.lab.senders import Sending, Shot
+from vallum.lab.servers import Servers
+from vallum.lab.topology import Topology
+from vallum.model.address import Address, Packed, unpack
+from vallum.model.errors import InputError
+from vallum.model.packet import PORTED, Packet
+from vallum.policy.verdict import Verdict
+
+PATIENCE = 5.0
+"""Seconds for an expected allow."""
+_AT_ONCE = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one probe. `sent`: allow, deny, or lost (neither answer nor record). `proof`: how it is known."""
+
+    probe: Probe
+    sent: str
+    expected: Verdict
+    proof: str
+
+    @property
+    def fits(self) -> bool:
+        """Reports whether packets and judge agree."""
+        return self.sent == ("allow" if self.expected.allow else "deny")
+
+    def facts(self) -> dict[str, Any]:
+        """The published answer of `lab probe`."""
+        kept = {"id": self.probe.id} if self.probe.id is not None else {}
+        judged = self.expected.facts()
+        told = {"verdict": self.sent, "expected": judged["verdict"], "proof": self.proof}
+        return kept | dict(self.probe.extra) | told | {"ingress": judged["ingress"], "egress": judged["egress"]}
+
+
+class Prober:
+    """Sends probes through one standing topology."""
+
+    def __init__(self, servers: Servers, agents: Iterable[AgentProcess]) -> None:
+        self._servers = servers
+        self._agents = tuple(agents)
+        self._numbers = itertools.count(1)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def send(self, topology: Topology, verdicts: Verdicts, probes: list[Probe]) -> list[Outcome | InputError]:
+        """All probes, many at once, answered in their order."""
+        return await asyncio.gather(*(self._one(topology, verdicts, probe) for probe in probes))
+
+    async def _one(self, topology: Topology, verdicts: Verdicts, probe: Probe) -> Outcome | InputError:
+        try:
+            packet = verdicts.ends.packet(probe)
+            expected = verdicts.verdict(probe)
+            shot = _shot(topology, verdicts, probe, packet)
+        except InputError as error:
+            return error
+        async with self._slots:
+            if shot.protocol in PORTED:
+                self._servers.ensure(shot.target_namespace, shot.protocol, shot.port)
+            spoofed = probe.written is not None and probe.written != shot.source and probe.written.version == 4
+            before = _strayed(topology) if spoofed else 0
+            sent, proof = await self._observe(shot)
+            if spoofed and sent == "lost" and _strayed(topology) > before:
+                sent, proof = "deny", "dropped by the node's reverse path filter"
+        return Outcome(probe, sent, expected, proof)
+
+    async def _observe(self, shot: Shot) -> tuple[str, str]:
+        """Until the answer or the record of a denial comes; a refused connection is neither and is told."""
+        try:
+            sending = Sending(shot, next(self._numbers))
+        except OSError as error:
+            return "lost", f"could not be sent: {error.strerror}"
+        with sending:
+            for agent in self._agents:
+                agent.forget(sending.flow)
+            answer = asyncio.ensure_future(sending.answered())
+            denial = asyncio.ensure_future(self._denial(sending))
+            done, pending = await asyncio.wait((answer, denial), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        return _told(answer, denial, done)
+
+    async def _denial(self, sending: Sending) -> str:
+        waits = [asyncio.ensure_future(_denied(agent, sending)) for agent in self._agents]
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return next(iter(done)).result()
+        finally:
+            for task in waits:
+                task.cancel()
+
+
+def _told(answer: "asyncio.Future[None]", denial: "asyncio.Future[str]", done: Container[object]) -> tuple[str, str]:
+    if answer in done and answer.exception() is None:
+        return "allow", "answered"
+    if denial in done:
+        return "deny", denial.result()
+    if answer in done:
+        return "lost", f"the packet was answered with an error: {answer.exception()}"
+    return "lost", f"neither an answer nor a record of a denial within {PATIENCE:g} s"
+
+
+async def _denied(agent: AgentProcess, sending: Sending) -> str:
+    async with agent.changed:
+        await agent.changed.wait_for(lambda: agent.denied(sending.flow) is not None)
+    drop = agent.denied(sending.flow)
+    assert drop is not None
+    return f"dropped on {agent.node.name} ({drop['way']}): {drop['reason']}"
+
+
+def _shot(topology: Topology, verdicts: Verdicts, probe: Probe, packet: Packet) -> Shot:
+    source, target = verdicts.ends.end(probe.source_end), verdicts.ends.end(probe.target_end)
+    mine = unpack(packet.source) if probe.written is None else _own(source, unpack(packet.destination))
+    return Shot(
+        _namespace(topology, source),
+        mine,
+        unpack(packet.destination),
+        _namespace(topology, target),
+        packet.protocol,
+        packet.dport,
+        packet.icmp_type,
+        probe.icmp_code,
+        probe.written,
+    )
+
+
+def _own(end: End, like: Address) -> Address:
+    return next(address for address in map(unpack, end.addresses) if address.version == like.version)
+
+
+def _namespace(topology: Topology, end: End) -> str:
+    """Where an end lives: a pod, a node, or the router for every address that no pod has."""
+    if end.pod is not None:
+        return topology.namespace_of(end.pod)
+    for node in topology.nodes:
+        if _among(end.addresses, (each.ip for each in node.addresses)):
+            return node.netns
+    held = (*topology.router.outside, *(each.ip for each in topology.router.addresses))
+    if _among(end.addresses, held):
+        return topology.router.netns
+    raise InputError("", f"{end.text} is no address that the lab holds")
+
+
+def _among(addresses: tuple[Packed, ...], others: Iterable[Address]) -> bool:
+    return not {unpack(address) for address in addresses}.isdisjoint(others)
+
+
+def _strayed(topology: Topology) -> int:
+    """IPReversePathFilter of all nodes together: packets whose source the kernel did not believe."""
+    total = 0
+    for node in topology.nodes:
+        with netns.entered(node.netns):
+            lines = Path("/proc/thread-self/net/netstat").read_text(encoding="ascii").splitlines()
+        names, values = (line.split() for line in lines[:2])
+        total += int(values[names.index("IPReversePathFilter")])
+    return total
+
+
+def outside_of(probes: Iterable[Probe]) -> list[str]:
+    """Ends of probes that are written as addresses."""
+    return sorted({end for probe in probes for end in (probe.source_end, probe.target_end) if "/" not in end})

@@ -1,0 +1,199 @@
+"""A built plan carries packets in both families, changes live, and keeps a pod closed until its link goes up."""
+
+import socket
+import time
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+from typing import TypeVar
+
+import pytest
+
+from inside import run_inside
+from vallum.kernel import netns
+from vallum.kernel.rtnetlink import Rtnetlink
+from vallum.kernel.sync import sync
+from vallum.lab.cluster import Changes, Cluster
+from vallum.lab.topology import Topology, complete, plan
+from vallum.model.address import Address, Packed
+from vallum.model.objects import Block, Object, Peer, Pod, PodId, Policy, PolicyId, PolicyRule
+from vallum.model.snapshot import snapshot_of
+from vallum.network.hostgw.plan import plan as hostgw
+
+pytestmark = pytest.mark.packets
+Result = TypeVar("Result")
+End = tuple[str, Address]
+"""A namespace and one of its addresses."""
+
+
+def pod(name: str, *addresses: str, node: str | None = None) -> Pod:
+    return Pod(PodId("shop", name), node=node, addresses=tuple(map(ip_address, addresses)))
+
+
+def block(network: str, *excepts: str) -> Peer:
+    return Peer(block=Block(ip_network(network), tuple(map(ip_network, excepts))))
+
+
+BLOCKS = (
+    block("203.0.113.0/24", "203.0.113.128/25"),
+    block("2001:db8::/32"),
+    block("172.20.0.0/24"),
+    block("fd00:172:20::/64"),
+)
+WORLD: tuple[Object, ...] = (
+    pod("a", node="node1"),
+    pod("b", node="node1"),
+    pod("c", node="node2"),
+    pod("only4", "192.0.2.9", node="node2"),
+    pod("only6", "2001:db8:5::9", node="node1"),
+    pod("moved", "10.44.1.200", "fd44:0:0:1::200", node="node2"),
+    Policy(PolicyId("shop", "p"), egress=(PolicyRule(peers=BLOCKS),)),
+)  # fmt: skip
+
+
+def built(piece: Callable[[Cluster], Result], objects: tuple[Object, ...] = WORLD, *, up: bool = True) -> Result:
+    def wired() -> Result:
+        cluster = Cluster(plan(objects, 2))
+        cluster.build()
+        for each in cluster.topology.pods if up else ():
+            cluster.link_up(each.pod)
+        return piece(cluster)
+
+    return run_inside(wired)
+
+
+def exchange(one: End, other: End, wait: float = 2.0) -> bool:
+    """Reports whether a datagram and its answer pass between these two addresses."""
+    kind = socket.AF_INET if other[1].version == 4 else socket.AF_INET6
+    with netns.entered(other[0]):
+        server = socket.socket(kind, socket.SOCK_DGRAM)
+    with netns.entered(one[0]):
+        client = socket.socket(kind, socket.SOCK_DGRAM)
+    with server, client:
+        for end, address in ((server, other[1]), (client, one[1])):
+            end.settimeout(wait)
+            end.bind((str(address), 0))
+        try:
+            client.sendto(b"question", (str(other[1]), server.getsockname()[1]))
+            question, sender = server.recvfrom(64)
+            server.sendto(b"answer", sender)
+            return (question, sender[0], client.recv(64)) == (b"question", str(one[1]), b"answer")
+        except OSError:
+            return False
+
+
+def ends(topology: Topology) -> list[End]:
+    return [(each.netns, address) for each in topology.pods for address in each.addresses]
+
+
+def broken(pairs: list[tuple[End, End]]) -> list[tuple[str, str]]:
+    same = (pair for pair in pairs if pair[0][1].version == pair[1][1].version)
+    return [(str(one[1]), str(other[1])) for one, other in same if not exchange(one, other)]
+
+
+@pytest.mark.parametrize("as_nobody", [False, True], ids=["as ourselves", "as nobody"])
+def test_every_pod_reaches_every_pod_by_the_addresses_both_have(*, as_nobody: bool) -> None:
+    def piece() -> tuple[int, list[tuple[str, str]]]:
+        cluster = Cluster(plan(WORLD, 2))
+        cluster.build()
+        for each in cluster.topology.pods:
+            cluster.link_up(each.pod)
+        pairs = [(one, other) for one in ends(cluster.topology) for other in ends(cluster.topology)]
+        return len(pairs), broken(pairs)
+
+    assert run_inside(piece, as_nobody=as_nobody) == (100, [])
+
+
+def test_pods_nodes_and_the_world_outside_reach_each_other() -> None:
+    def piece(cluster: Cluster) -> tuple[int, list[tuple[str, str]]]:
+        topology = cluster.topology
+        world = [(topology.router.netns, address) for address in topology.router.outside]
+        nodes = [(node.netns, each.ip) for node in topology.nodes for each in node.addresses]
+        pairs = [(one, other) for one in ends(topology) for other in (*world, *nodes)]
+        return len(world), broken([*pairs, *((other, one) for one, other in pairs)])
+
+    assert built(piece) == (9, [])
+
+
+def test_packets_pass_by_the_routes_of_host_gw_too() -> None:
+    def piece(cluster: Cluster) -> tuple[tuple[object, ...], list[tuple[str, str]]]:
+        world = snapshot_of(complete(WORLD, cluster.topology))
+        problems: tuple[object, ...] = ()
+        for node in cluster.topology.nodes:
+            with netns.entered(node.netns):
+                problems += sync(hostgw(world, node.name)).problems
+        return problems, broken([(one, other) for one in ends(cluster.topology) for other in ends(cluster.topology)])
+
+    assert built(piece) == ((), [])
+
+
+def test_a_pod_hears_and_says_nothing_until_its_link_goes_up() -> None:
+    def piece(cluster: Cluster) -> tuple[bool, bool, bool]:
+        one, other = ((each.netns, each.addresses[0]) for each in cluster.topology.pods[:2])
+        cluster.link_up(cluster.topology.pods[0].pod)
+        closed = exchange(one, other, 0.05), exchange(other, one, 0.05)
+        cluster.link_up(cluster.topology.pods[1].pod)
+        cluster.link_up(cluster.topology.pods[1].pod)
+        return (*closed, exchange(one, other))
+
+    assert built(piece, up=False) == (False, False, True)
+
+
+def test_the_node_s_end_has_its_routes_from_the_start_and_no_ipv4_address() -> None:
+    def piece(cluster: Cluster) -> tuple[set[str], dict[Packed, str]]:
+        (node, *_) = cluster.topology.nodes
+        with netns.entered(node.netns), Rtnetlink() as netlink:
+            return {link.name for link in netlink.links()}, netlink.host_routes()
+
+    names, routes = built(piece, up=False)
+    local = [each for each in plan(WORLD, 2).pods if each.node == "node1"]
+    assert names == {"lo", "eth0", *(each.interface for each in local)}
+    assert sorted(routes.values()) == sorted(each.interface for each in local for _ in each.addresses)
+
+
+def test_apply_changes_only_what_differs() -> None:
+    def piece(cluster: Cluster) -> tuple[Changes, list[tuple[str, str]], tuple[str, ...]]:
+        changed = (*(each for each in WORLD if each != WORLD[1]), pod("new", "198.18.0.1", node="node1"))
+        world = tuple(pod("only4", "192.0.2.10", node="node1") if each == WORLD[3] else each for each in changed)
+        changes = cluster.apply(plan(world, 2, before=cluster.topology))
+        for each in changes.added:
+            cluster.link_up(each)
+        pairs = [(one, other) for one in ends(cluster.topology) for other in ends(cluster.topology)]
+        return changes, broken(pairs), netns.names()
+
+    changes, failed, names = built(piece)
+    assert {each.name for each in changes.removed} == {"b", "only4"}
+    assert {each.name for each in changes.added} == {"new", "only4"}
+    assert failed == []
+    assert "vallum-shop.b" not in names
+
+
+def test_the_world_outside_follows_the_policies() -> None:
+    def piece(cluster: Cluster) -> bool:
+        cluster.apply(plan(WORLD[:-1], 2, (ip_address("198.18.5.5"),), before=cluster.topology))
+        one = cluster.topology.pods[0]
+        return exchange((one.netns, one.addresses[0]), (cluster.topology.router.netns, ip_address("198.18.5.5")))
+
+    assert built(piece)
+
+
+def test_nothing_is_left_after_destroy_and_it_can_be_built_again() -> None:
+    def piece(cluster: Cluster) -> tuple[tuple[str, ...], int]:
+        cluster.destroy()
+        cluster.destroy()
+        left = netns.names()
+        cluster.build()
+        return left, len(netns.names())
+
+    assert built(piece) == ((), 9)
+
+
+def test_a_dozen_pods_are_there_in_well_under_half_a_second() -> None:
+    def piece() -> float:
+        start = time.monotonic()
+        cluster = Cluster(plan(tuple(pod(f"p{number}") for number in range(12)), 2))
+        cluster.build()
+        for each in cluster.topology.pods:
+            cluster.link_up(each.pod)
+        return time.monotonic() - start
+
+    assert min(run_inside(piece) for _ in range(3)) < 0.5
