@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ class WorldFolder:
         self.path = parent / "world"
         self._parent = parent
         self._numbers = itertools.count(1)
+        self.switched = 0.0
+        """When the present world became visible, on the monotonic clock."""
 
     def replace(self, things: Iterable[Object]) -> str:
         """Write a new world and switch to it by one rename. Returns the revision that agents will report."""
@@ -30,6 +33,8 @@ class WorldFolder:
         (folder / "world.json").write_bytes(msgspec.json.format(content, indent=1))
         fresh = self._parent / f"link.{number}"
         fresh.symlink_to(folder.name)
+        revision = read_world(folder).revision  # of names and contents, so the same under the link
+        self.switched = time.monotonic()
         fresh.rename(self.path)
         shutil.rmtree(self._parent / f"world.{number - 1}", ignore_errors=True)
-        return read_world(self.path).revision
+        return revision

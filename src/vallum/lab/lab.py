@@ -51,7 +51,7 @@ class Lab:
         self.servers = Servers()
         self.agents = {node.name: self._agent(node) for node in self.topology.nodes}
         self.prober = Prober(self.servers, self.agents.values())
-        self._world = WorldFolder(settings.folder)
+        self.world = WorldFolder(settings.folder)
         self.revision = ""
         self.verdicts = Verdicts(self.snapshot)
 
@@ -69,7 +69,7 @@ class Lab:
         self.settings.folder.mkdir(parents=True, exist_ok=True)
         netns.share_folder()
         self.cluster.build()
-        self.revision = self._world.replace(plans.complete(self.stated, self.topology))
+        self.revision = self.world.replace(plans.complete(self.stated, self.topology))
         for agent in self.agents.values():
             agent.start()
         await self._settle(self.stated_pods())
@@ -87,11 +87,10 @@ class Lab:
         for pod in set(changes.removed) & set(changes.added):
             self.servers.forget(topology.namespace_of(pod))
         self.stated, self.topology = objects, topology
-        start = time.monotonic()
-        self.revision = self._world.replace(plans.complete(objects, topology))
+        self.revision = self.world.replace(plans.complete(objects, topology))
         self.verdicts = Verdicts(self.snapshot)
         await self._settle(changes.added)
-        return time.monotonic() - start
+        return time.monotonic() - self.world.switched
 
     async def hold(self, probes: Iterable[Probe]) -> None:
         """Let the router hold the outside addresses that these probes name and that nothing else has."""
@@ -150,6 +149,8 @@ class Lab:
                 }
                 for plan in self.topology.placed
             ],
+            "namespaces": {node.name: node.netns for node in self.topology.nodes}
+            | {"router": self.topology.router.netns},
             "outside": [str(address) for address in self.topology.router.outside],
         }
 

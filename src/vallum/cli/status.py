@@ -1,0 +1,61 @@
+"""`vallum status`: what one agent says of itself over its local socket."""
+
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from vallum.cli.output import format_option, show_data, table
+from vallum.model.errors import InputError
+
+
+@click.command("status")
+@click.option(
+    "--socket", "path", type=click.Path(path_type=Path), default=Path("/run/vallum/agent.sock"), show_default=True
+)
+@format_option
+def command(path: Path, output: str) -> None:
+    """Ask the agent of this node what it enforces, what it repaired, and what it dropped.
+
+    Exit 0 when it is healthy, 1 when it says that something is wrong.
+    """
+    status = _ask(path)
+    if output == "table":
+        show(status)
+    else:
+        show_data(status, output)
+    sys.exit(0 if status["healthy"] else 1)
+
+
+def _ask(path: Path) -> dict[str, Any]:
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(str(path))
+        except OSError as error:
+            raise InputError(str(path), f"no agent answers here ({error.strerror}); is one running?") from error
+        sock.sendall(b'{"op": "status"}\n')
+        answer = b""
+        while part := sock.recv(1 << 20):
+            answer += part
+            if part.endswith(b"\n"):
+                break
+    found: dict[str, Any] = msgspec.json.decode(answer)
+    return found
+
+
+def show(status: dict[str, Any]) -> None:
+    """Print one agent's status for people."""
+    print(f"node {status['node']}: plane {status['plane']}, back end {status['backend']}, since {status['started']}")
+    print(f"  holds revision {status['revision'] or 'none yet'} with {status.get('policies', 0)} policies; ", end="")
+    print(f"{status['drops']} packets denied")
+    for fault in ("source", "kernel"):
+        if status[fault]:
+            print(f"  {fault}: {status[fault]}")
+    for problem in status["problems"]:
+        print(f"  problem: {problem}")
+    table("", ["pod", "link"], [[pod, link or "not attached"] for pod, link in sorted(status["pods"].items())])
+    for repair in status["repairs"]:
+        print(f"  {repair['at']} restored {repair['what']}: {repair['how']} by {repair['by']}")
