@@ -27,7 +27,7 @@ class Hands:
 
     @classmethod
     def open(cls, settings: Settings) -> "Hands":
-        """Raises InputError where a library is missing, KernelError where the kernel refuses."""
+        """Raises InputError where a library or privilege is missing, KernelError where the kernel refuses."""
         planes = tuple(plane() for plane in dataplane.load(settings.plane))
         backend = None if settings.backend == "none" else network.load(settings.backend)
         return cls(planes, backend, Rtnetlink())

@@ -1,6 +1,7 @@
 """Assembly: source, kernel events and pace lead to reconciles; the kernel's records lead to drops. One TaskGroup."""
 
 import asyncio
+import logging
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from vallum.model.errors import InputErrors, KernelError
 from vallum.model.snapshot import Batch
 from vallum.policy.judge import Judge
 from vallum.sources import folder
+
+_log = logging.getLogger("vallum.agent")
 
 
 class Agent:
@@ -81,6 +84,7 @@ class Agent:
     def _fault(self, found: InputErrors) -> None:
         """The last good world stays; status says what is wrong with the new one."""
         self._status.source_fault = str(found)
+        _log.warning("the world cannot be read, the last good one stays:\n%s", found)
         self._api.publish({"event": "status"} | self._facts())
 
     def _want(self) -> None:
@@ -112,6 +116,7 @@ class Agent:
             report = await asyncio.shield(call)
         except KernelError as error:
             self._status.kernel_fault = str(error)
+            _log.warning("%s", error)
             self._doubts += doubts
             self._pace.ended(time.monotonic(), fine=False)
         else:
@@ -122,13 +127,16 @@ class Agent:
 
     def _done(self, report: Report, doubts: list[Meddling]) -> None:
         self._judge = Judge(report.ruleset)
+        if self._status.report is None:
+            _log.info("enforcing revision %s on node %s", report.snapshot.revision, self._settings.node)
         self._status.report = report
         self._status.kernel_fault = None
         self._status.reconciles += 1
-        for name in report.repaired:
-            self._status.repair(name, *_culprit(doubts))
-        for drift in report.wiring.drift:
-            self._status.repair("routes", "unknown program", str(drift))
+        repairs = [(name, *_culprit(doubts)) for name in report.repaired]
+        repairs += [("routes", "unknown program", str(drift)) for drift in report.wiring.drift]
+        for repair in repairs:
+            self._status.repair(*repair)
+            _log.warning("restored %s, changed by %s: %s", *repair)
 
     def _meddled(self) -> None:
         found = [event for reports in self._meddling for event in reports.drain()]
@@ -138,7 +146,7 @@ class Agent:
 
     def _rewired(self, routes: RouteWatch) -> None:
         found = routes.read()
-        if found & {Change.SETTINGS, Change.DOUBT}:
+        if found & {Change.LINKS, Change.SETTINGS, Change.DOUBT}:  # rp_filter is ours and shows as either
             self._doubts.append(Meddling("", "an interface setting changed"))
         if found:
             self._want()

@@ -1,6 +1,8 @@
 """`vallum agent`: assembled in `agent.run`; here only words become settings."""
 
 import asyncio
+import logging
+import sys
 from pathlib import Path
 
 import click
@@ -27,6 +29,8 @@ def command(node: str, source: str, plane: str, backend: str, socket: Path) -> N
     if kind != "folder" or not folder:
         raise InputError("--source", f"folder:DIR is what this version reads, got {source!r}")
     settings = Settings(node, Path(folder), "nftables" if plane == "auto" else plane, backend, socket)
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="vallum: %(message)s")
 
     async def run() -> None:
         await Agent(settings).run()

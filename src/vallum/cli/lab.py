@@ -108,7 +108,7 @@ def status(name: str, output: str) -> None:
     told = control.ask(place(name), {"op": "status"})
     if output == "table":
         _show(told)
-        for node in told["nodes"]:
+        for node in filter(None, told["nodes"]):
             show_agent(node)
     else:
         show_data(told, output)

@@ -15,6 +15,9 @@ from vallum.model.packet import Direction, Packet
 from vallum.policy.ruleset import Local, Way
 from vallum.policy.verdict import Verdict
 
+_REMEMBERED = 4096
+"""Reasons kept for denials that come again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Drop:
@@ -54,6 +57,8 @@ class Drops:
     def __init__(self, size: int = 4096) -> None:
         self.ring: deque[Drop] = deque(maxlen=size)
         self.count = 0
+        self._judge: object = None
+        self._reasons: dict[object, str] = {}
 
     def add(self, denial: Denial, owners: Mapping[Packed, Local], judge: Callable[[Packet], Verdict]) -> Drop | None:
         """Join a record with names and its reason and keep it. None when it is no IP packet."""
@@ -62,10 +67,23 @@ class Drops:
         if header is None:
             return None
         source, target = (_name(owners, address) for address in (header.source, header.destination))
-        reason = _reason(header, denial, owners, judge)
+        reason = self._why(header, denial, owners, judge)
         drop = Drop(self.count, denial.way, denial.reply, header, source, target, reason)
         self.ring.append(drop)
         return drop
+
+    def _why(
+        self, header: Header, denial: Denial, owners: Mapping[Packed, Local], judge: Callable[[Packet], Verdict]
+    ) -> str:
+        """Judging is linear in the rules, and a denied client tries again: the same question is answered once."""
+        ends = header.source, header.destination, header.protocol, header.sport if denial.reply else header.dport
+        key = (denial.way, denial.reply, denial.spoofed, *ends)
+        if self._judge is not judge or len(self._reasons) >= _REMEMBERED:
+            self._judge = judge
+            self._reasons.clear()
+        if key not in self._reasons:
+            self._reasons[key] = _reason(header, denial, owners, judge)
+        return self._reasons[key]
 
 
 def _name(owners: Mapping[Packed, Local], address: Packed) -> str:

@@ -4,7 +4,7 @@ import errno
 import socket
 import struct
 
-from vallum.kernel.nfnetlink import Message, attribute, message, messages, open_socket
+from vallum.kernel.nfnetlink import Message, attribute, error_code, message, messages, open_socket
 from vallum.model.errors import KernelError
 
 _SUBSYSTEM = 1  # NFNL_SUBSYS_CTNETLINK
@@ -12,7 +12,6 @@ _NEW, _GET = 0, 1
 _TUPLE, _MARK, _ZONE, _MARK_MASK = 1, 8, 18, 21
 _REQUEST, _ACK, _DUMP = 1, 4, 0x300
 _NESTED = 0x8000
-_ERROR, _DONE = 2, 3
 _PATIENCE = 10.0
 
 
@@ -39,7 +38,7 @@ def _dump(sock: socket.socket) -> list[Message]:
     while True:
         data = sock.recv(1 << 18)
         found += [one for one in messages(data) if one.subsystem == _SUBSYSTEM]
-        control = _control(data)
+        control = error_code(data)
         if control is not None:
             if control:
                 raise KernelError(f"conntrack: list: {errno.errorcode.get(-control, str(control))}")
@@ -52,17 +51,6 @@ def _clear(sock: socket.socket, entry: Message, mask: int) -> None:
         body += attribute(_ZONE, entry.attributes[_ZONE])
     body += attribute(_MARK, struct.pack("!I", 0)) + attribute(_MARK_MASK, struct.pack("!I", mask))
     sock.send(message(_SUBSYSTEM, _NEW, _REQUEST | _ACK, 0, body, family=entry.family))
-    code = _control(sock.recv(1 << 16))
+    code = error_code(sock.recv(1 << 16))
     if code and -code != errno.ENOENT:
         raise KernelError(f"conntrack: clear a mark: {errno.errorcode.get(-code, str(code))}")
-
-
-def _control(data: bytes) -> int | None:
-    """The code of an error or done message in a datagram; None when there is none."""
-    offset = 0
-    while offset + 16 <= len(data):
-        length, kind = struct.unpack_from("=IH", data, offset)
-        if kind in (_ERROR, _DONE):
-            return int(struct.unpack_from("=i", data, offset + 16)[0]) if length >= 20 else 0
-        offset += max((length + 3) & ~3, 16)
-    return None

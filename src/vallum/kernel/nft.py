@@ -4,26 +4,36 @@ The library is what `nft` itself runs on, so what is sent here can be typed ther
 """
 
 import ctypes
+import errno
 from ctypes.util import find_library
 from pathlib import Path
 from typing import Final
 
+from vallum.kernel.nfnetlink import error_code, message, open_socket
 from vallum.model.errors import InputError, KernelError
 
 _STATELESS: Final = 1 << 2
 _NUMERIC_PROTO: Final = 1 << 7
 _NUMERIC_PRIO: Final = 1 << 8
 _NETFILTER: Final = "12"
+_SUBSYSTEM, _GETTABLE, _REQUEST_DUMP, _PATIENCE = 10, 1, 0x301, 5.0
 MISSING = "libnftables.so.1 is not installed; on Debian or Ubuntu: apt-get install libnftables1 nftables"
+
+FORBIDDEN = (
+    "not permitted here: it takes root, or CAP_NET_ADMIN in this network namespace; "
+    "run this with sudo, or try `vallum lab`, which needs neither"
+)
 
 
 class Nft:
     """One libnftables context. Not for use by two threads at once.
 
-    Raises InputError when the library is missing.
+    Raises InputError when the library or the permission is missing.
     """
 
     def __init__(self) -> None:
+        if not _permitted():
+            raise InputError("nftables", FORBIDDEN)
         before = own_portids()
         name = find_library("nftables") or "libnftables.so.1"
         try:
@@ -41,7 +51,7 @@ class Nft:
         self._lib.nft_ctx_buffer_output(self._ctx)
         self._lib.nft_ctx_buffer_error(self._ctx)
 
-        self.run("list tables")  # opens the context's socket, and shows at once whether nf_tables may be used
+        self.run("list tables")  # opens the context's socket
         self.portids = own_portids() - before
         """Netlink port ids of this context: whose events are our own doing."""
 
@@ -69,6 +79,14 @@ class Nft:
             self._ctx = ctypes.c_void_p()
 
 
+def _permitted() -> bool:
+    """Asks for a list of tables by hand, because the library writes its own complaint to stderr."""
+    with open_socket() as sock:
+        sock.settimeout(_PATIENCE)
+        sock.send(message(_SUBSYSTEM, _GETTABLE, _REQUEST_DUMP, 0, b""))
+        return error_code(sock.recv(1 << 16)) != -errno.EPERM
+
+
 def own_portids() -> frozenset[int]:
     """Port ids of this process's nfnetlink sockets: its open descriptors joined with /proc/net/netlink."""
     inodes = set()
@@ -77,7 +95,7 @@ def own_portids() -> frozenset[int]:
             inodes.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
         except OSError:  # the listing's own descriptor is gone by now
             continue
-    rows = [line.split() for line in Path("/proc/self/net/netlink").read_text(encoding="ascii").splitlines()[1:]]
+    rows = [line.split() for line in Path("/proc/self/net/netlink").read_text(encoding="utf-8").splitlines()[1:]]
     return frozenset(int(row[2]) for row in rows if row[1] == _NETFILTER and row[9] in inodes)
 
 

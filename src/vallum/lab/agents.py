@@ -85,6 +85,17 @@ class AgentProcess:
             raise KernelError(f"agent of {self.node.name} has ended: {self.log().strip() or 'it said nothing'}")
         return self.status
 
+    async def ask(self) -> dict[str, Any]:
+        """The agent's status as it is now, empty when it does not answer."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._socket, limit=_LINE)
+        except OSError:
+            return {}
+        writer.write(b'{"op": "status"}\n')
+        line = await reader.readline()
+        writer.close()
+        return msgspec.json.decode(line) if line else {}
+
     def denied(self, flow: Flow) -> dict[str, Any] | None:
         """The record of a denial of this flow, either way round."""
         return self._denied.get(flow) or self._denied.get(flow.mirrored())

@@ -45,7 +45,7 @@ def up(place: Place, settings: LabSettings, objects: tuple[Object, ...]) -> dict
     keep = (place.folder,) if place.folder.is_relative_to("/run") else ()
     box = sandbox.spawn(lambda: _main(place, settings, objects, listener, writing), tie_to_parent=False, keep=keep)
     os.close(writing)
-    (place.folder / "pid").write_text(str(box.pid), encoding="ascii")
+    (place.folder / "pid").write_text(str(box.pid), encoding="utf-8")
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read()
     listener.close()
@@ -151,7 +151,7 @@ async def _serve(
             writer.close()
 
         server = await asyncio.start_unix_server(client, sock=listener, limit=_LINE)
-        tell(lab.status())
+        tell(await lab.status())
         await ended.wait()
         server.close()
 
@@ -161,7 +161,7 @@ async def _answer(lab: Lab, line: bytes, ended: asyncio.Event) -> dict[str, Any]
         request = msgspec.json.decode(line, type=dict[str, Any])
         match request.get("op"):
             case "status":
-                return lab.status()
+                return await lab.status()
             case "down":
                 ended.set()
                 return {"down": True}

@@ -135,11 +135,11 @@ class Lab:
             await self.agents[plan.node].until(lambda status, n=name, i=link: status["pods"].get(n) == i, READY)  # type: ignore[misc]
             self.cluster.link_up(pod)
 
-    def status(self) -> dict[str, Any]:
+    async def status(self) -> dict[str, Any]:
         """Nodes with their agents' status, pods with their places."""
         return {
             "revision": self.revision,
-            "nodes": [agent.status for agent in self.agents.values()],
+            "nodes": [await agent.ask() for agent in self.agents.values()],
             "pods": [
                 {
                     "pod": str(plan.pod),

@@ -38,7 +38,8 @@ def _pod(pod: Pod) -> dict[str, Any]:
     if pod.created:
         metadata["creationTimestamp"] = pod.created
     ports = [
-        {"name": port.name, "protocol": PROTOCOL_NAMES[port.protocol], "containerPort": port.number}
+        ({"name": port.name} if port.name else {})
+        | {"protocol": PROTOCOL_NAMES[port.protocol], "containerPort": port.number}
         for port in pod.ports
     ]
     spec: dict[str, Any] = {"containers": [{"name": "main", "ports": ports} if ports else {"name": "main"}]}

@@ -35,7 +35,7 @@ class Place:
         """The lab's pid 1 as seen from here. Raises InputError when there is no lab."""
         if not self.is_held():
             raise InputError(f"lab {self.name}", f"it is not up; start it with `vallum lab up --name {self.name}`")
-        return int((self.folder / "pid").read_text(encoding="ascii"))
+        return int((self.folder / "pid").read_text(encoding="utf-8"))
 
     def is_held(self) -> bool:
         """Reports whether a living lab holds the lock."""

@@ -72,7 +72,10 @@ class Prober:
             return error
         async with self._slots:
             if shot.protocol in PORTED:
-                self._servers.ensure(shot.target_namespace, shot.protocol, shot.port)
+                try:
+                    self._servers.ensure(shot.target_namespace, shot.protocol, shot.port)
+                except InputError as error:
+                    return error
             spoofed = probe.written is not None and probe.written != shot.source and probe.written.version == 4
             before = _strayed(topology) if spoofed else 0
             sent, proof = await self._observe(shot)
@@ -167,7 +170,7 @@ def _strayed(topology: Topology) -> int:
     total = 0
     for node in topology.nodes:
         with netns.entered(node.netns):
-            lines = Path("/proc/thread-self/net/netstat").read_text(encoding="ascii").splitlines()
+            lines = Path("/proc/thread-self/net/netstat").read_text(encoding="utf-8").splitlines()
         names, values = (line.split() for line in lines[:2])
         total += int(values[names.index("IPReversePathFilter")])
     return total

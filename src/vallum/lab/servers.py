@@ -11,7 +11,8 @@ from ipaddress import ip_address
 
 from vallum.kernel import netns
 from vallum.lab import wire
-from vallum.model.objects import SCTP, TCP, UDP
+from vallum.model.errors import InputError
+from vallum.model.objects import PROTOCOL_NAMES, SCTP, TCP, UDP
 
 _BACKLOG = 256
 _IP_PKTINFO = 8  # linux/in.h; Python's socket module has only the IPv6 one
@@ -63,7 +64,12 @@ class Servers:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        sock.bind(("::", port))
+        try:
+            sock.bind(("::", port))
+        except OSError as error:
+            sock.close()
+            place = f"{namespace.removeprefix('vallum-').replace('.', '/', 1)} port {port}/{PROTOCOL_NAMES[protocol]}"
+            raise InputError(place, f"{error.strerror}: end the program that listens there") from error
         loop = asyncio.get_running_loop()
         if protocol == TCP:
             sock.listen(_BACKLOG)

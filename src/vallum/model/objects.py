@@ -52,7 +52,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, order=True)
 class NamedPort:
-    """A container port with a name (containers and restartable init containers)."""
+    """A container port (of containers and restartable init containers). Without a name (``""``) no policy means it."""
 
     name: str
     protocol: int

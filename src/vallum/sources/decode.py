@@ -83,12 +83,11 @@ def _addresses(status: _Body) -> tuple[Address, ...]:
 
 
 def _ports(spec: _Body) -> Iterator[NamedPort]:
-    """Named ports of containers and of init containers that stay (KEP-753)."""
+    """Ports of containers and of init containers that stay (KEP-753); one without a name cannot be asked for."""
     sidecars = [item for item in _list(spec, "initContainers") if item.get("restartPolicy") == "Always"]
     for container in [*_list(spec, "containers"), *sidecars]:
         for port in _list(container, "ports"):
-            if port.get("name"):
-                yield NamedPort(port["name"], _protocol(port), port["containerPort"])
+            yield NamedPort(port.get("name") or "", _protocol(port), port["containerPort"])
 
 
 def _policy(body: _Body) -> Policy:

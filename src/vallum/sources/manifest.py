@@ -51,7 +51,7 @@ def read_manifest(shown: str, data: bytes) -> Manifest:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        place = f"{shown}:{data.count(10, 0, error.start) + 1}"
+        place = f"{shown}:{_position(data, error.start)}"
         problem = f"the byte 0x{data[error.start]:02x} is no UTF-8; save the file as UTF-8"
         return Manifest(errors=(InputError(place, problem),))
     found = [item for value in documents(text, findings) for item in unfold(value, findings)]
@@ -62,6 +62,12 @@ def read_manifest(shown: str, data: bytes) -> Manifest:
         tuple(item.kind for item in found if isinstance(item, Skipped)),
         tuple(findings.errors),
     )
+
+
+def _position(data: bytes, offset: int) -> str:
+    """Line and column of a byte, all before it being right."""
+    before = data[:offset].decode()
+    return f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
 
 
 def _document(known: Known, shown: str) -> Document:

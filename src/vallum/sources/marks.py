@@ -119,19 +119,20 @@ class _Builder:
         self._findings = findings
         self._stack: list[_Open] = []
         self._anchors: dict[str, Value | None] = {}
+        self._unclear = False
 
     def documents(self, text: str) -> Iterator[Value]:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             match event:
                 case yaml.DocumentStartEvent():
-                    self._anchors = {}
+                    self._anchors, self._unclear = {}, False
                 case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
                     self._open(event)
                 case yaml.ScalarEvent() | yaml.AliasEvent() | yaml.SequenceEndEvent() | yaml.MappingEndEvent():
                     value = self._value(event)
                     if self._stack:
                         self._stack[-1].items.append(value)
-                    elif value.data is not None:
+                    elif value.data is not None and not self._unclear:
                         yield value
 
     def _open(self, event: yaml.SequenceStartEvent | yaml.MappingStartEvent) -> None:
@@ -139,7 +140,7 @@ class _Builder:
         if len(self._stack) >= _DEPTH:
             self._stop(spot, f"nested more than {_DEPTH} levels deep; no manifest is")
         if event.tag not in (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
-            self._findings.wrong(spot, f"the tag {event.tag} is not read here; remove it")
+            self._note(spot, f"the tag {event.tag} is not read here; remove it")
         if event.anchor:
             self._anchors[event.anchor] = None
         self._stack.append(_Open(spot, isinstance(event, yaml.MappingStartEvent), event.anchor))
@@ -164,7 +165,7 @@ class _Builder:
         try:
             data = scalar(event.value, event.tag, plain=event.implicit[0])
         except UnreadTagError as error:
-            self._findings.wrong(spot, str(error))
+            self._note(spot, str(error))
             data = event.value
         return Value(data, spot, event.value)
 
@@ -187,7 +188,7 @@ class _Builder:
             if key.data == "<<":
                 merged.extend(value.data if isinstance(value.data, tuple) else (value,))
             elif not isinstance(key.data, str):
-                self._findings.wrong(key.spot, _key_problem(key))
+                self._note(key.spot, _key_problem(key))
             elif key.data in entries:
                 first = keys[key.data].line
                 problem = f"the key `{key.data}` was written before, on line {first}; one of them would be lost"
@@ -202,12 +203,17 @@ class _Builder:
     def _merge(self, source: Value, entries: dict[str, Value], keys: dict[str, Spot]) -> None:
         """A merge key (`<<: *base`) brings what is not written here itself."""
         if not isinstance(source.data, Mapping):
-            self._findings.wrong(source.spot, "`<<` merges mappings only, such as `<<: *base`")
+            self._note(source.spot, "`<<` merges mappings only, such as `<<: *base`")
             return
         for key, value in source.data.items():
             if key not in entries:
                 entries[key] = value
                 keys[key] = source.keys[key]
+
+    def _note(self, spot: Spot, problem: str) -> None:
+        """What stands here is not what was meant: judging the document's fields would only add noise."""
+        self._unclear = True
+        self._findings.wrong(spot, problem)
 
     def _stop(self, spot: Spot, problem: str) -> NoReturn:
         self._findings.wrong(spot, problem)

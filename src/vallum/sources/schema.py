@@ -147,14 +147,16 @@ class Record:
         """Fields by their schemas, then the whole if they are right."""
         if not isinstance(value.data, Mapping):
             cure = f", such as `{self.example}`" if self.example else ""
-            findings.wrong(value.spot, f"{_at(path)}must be a mapping{cure}, is {_show(value)}")
+            dash = "; remove the `- `" if isinstance(value.data, tuple) else ""
+            findings.wrong(value.spot, f"{_at(path)}must be a mapping{cure}, is {_show(value)}{dash}")
             return
         before = len(findings.errors)
         for key in value.data:
             self._field(key, value, path, findings)
         for key in self.required:
             if key not in value.data or value.data[key].data is None:
-                findings.wrong(value.spot, f"{_at(path)}`{key}` is missing")
+                cure = f", as in `{self.example}`" if f"{key}:" in self.example else ""
+                findings.wrong(value.spot, f"{_at(path)}`{key}` is missing{cure}")
         if self.check and len(findings.errors) == before:
             self.check(value, path, findings)
 

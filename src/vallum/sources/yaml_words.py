@@ -19,6 +19,7 @@ _PLAIN = {
         "a list ends here without its parent ending; begin this line with `- `, or align it with its parent"
     ),
     "could not find expected ':'": "a key without `: ` behind it; write `key: value`",
+    "did not find expected node content": "nothing stands before this sign; write the key or value that is meant",
     "found unknown escape character": "no such escape in double quotes; use single quotes, or `\\\\` for a backslash",
     "found incompatible YAML document": "this %YAML version is not read; remove the line",
 }
@@ -52,8 +53,10 @@ def _word(
     if problem == "found character that cannot start any token":
         return found, _character(line, found[1])
     if "expected ',' or" in problem:
-        bracket = problem[-2]
-        return opened, f"the bracket that opens here is not closed before line {found[0]}; a `{bracket}` is missing"
+        sign = problem[-2]
+        if found[0] == opened[0]:
+            return found, f"a `,` is missing here, or a `{sign}` before"
+        return opened, f"the bracket that opens here is not closed before line {found[0]}; a `{sign}` is missing"
     if problem == "could not find expected ':'":
         return opened, _PLAIN[problem]
     return found, _PLAIN.get(problem, f"this is no YAML: {problem}")

@@ -1,0 +1,109 @@
+"""The lab's commands as a user types them: one lab in the background, entered, probed, changed, ended."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from inside import need_sandbox
+
+SHOP = Path(__file__).parents[2] / "examples" / "shop"
+pytestmark = pytest.mark.packets
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Typed"]:
+    need_sandbox()
+    typed = Typed(f"test-{os.getpid()}", tmp_path_factory.mktemp("run"))
+    try:
+        started = typed("up", "-f", str(SHOP))
+        assert started.returncode == 0, started.stderr
+        yield typed
+    finally:
+        typed("down")
+
+
+class Typed:
+    """Runs `vallum lab COMMAND --name ...`."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self._env = os.environ | {"XDG_RUNTIME_DIR": str(folder)}
+
+    def __call__(self, command: str, *words: str, text: str = "") -> "subprocess.CompletedProcess[str]":
+        line = [sys.executable, "-m", "vallum", "lab", command, "--name", self.name, *words]
+        return subprocess.run(line, input=text, capture_output=True, text=True, env=self._env, timeout=60, check=False)
+
+
+def test_a_second_up_of_the_same_name_is_refused(lab: Typed):
+    again = lab("up")
+    assert again.returncode == 2
+    assert again.stderr.startswith(f"vallum: lab {lab.name}: it is up already")
+
+
+def test_exec_runs_in_the_pods_namespace_and_keeps_the_exit_status(lab: Typed):
+    shown = lab("exec", "shop/web", "--", "cat", "/proc/net/fib_trie")
+    assert "10.44.1.10" in shown.stdout
+    assert lab("exec", "shop/web", "--", "sh", "-c", "exit 7").returncode == 7
+    assert lab("exec", "shop/web", "--", "no-such-command").returncode == 127
+    assert "the lab runs no shop/nobody; there are" in lab("exec", "shop/nobody", "--", "true").stderr
+
+
+def test_probe_answers_line_by_line_and_tells_packets_from_expectation(lab: Typed):
+    lines = [
+        {"id": 1, "from": "shop/api", "to": "data/db", "port": 5432, "note": "kept"},
+        {"id": 2, "from": "guest/outsider", "to": "data/db", "port": 5432},
+        {"id": 3, "from": "203.0.113.70", "to": "shop/web", "port": 8080},
+        {"id": 4, "from": "shop/api", "to": "data/db", "port": 5432, "source": "10.44.9.9"},
+        {"id": 5, "from": "shop/api", "to": "data/db", "port": 5432, "family": 6, "source": "fd44:0:0:9::9"},
+    ]
+    ended = lab("probe", text="".join(json.dumps(line) + "\n" for line in lines))
+    answers = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [(a["id"], a["verdict"], a["expected"]) for a in answers] == [
+        (1, "allow", "allow"),
+        (2, "deny", "deny"),
+        (3, "deny", "deny"),
+        (4, "deny", "deny"),
+        (5, "deny", "deny"),
+    ]
+    assert answers[0]["note"] == "kept"
+    assert "data/default-deny" in answers[1]["proof"]
+    assert answers[3]["egress"]["why"]["kind"] == "spoofed"
+    assert ended.returncode == 0
+
+
+def test_a_probe_that_names_nothing_known_is_an_error_and_the_others_are_answered(lab: Typed):
+    unknown = json.dumps({"id": 1, "from": "a/b", "to": "c/d", "port": 1})
+    fine = json.dumps({"id": 2, "from": "shop/api", "to": "data/db", "port": 5432})
+    ended = lab("probe", text=f"{unknown}\nnot json\n{fine}\n")
+    first, second, third = (json.loads(line) for line in ended.stdout.splitlines())
+    assert first == {"id": 1, "error": "there is no pod a/b"}
+    assert second["error"].startswith("line 2: not a JSON object")
+    assert third["verdict"] == "allow"
+    assert ended.returncode == 1
+
+
+def test_apply_replaces_the_world_and_a_world_with_errors_changes_nothing(lab: Typed, tmp_path: Path):
+    for file in SHOP.iterdir():
+        (tmp_path / file.name).write_text(file.read_text())
+    (tmp_path / "policies.yaml").unlink()
+    asked = json.dumps({"from": "guest/outsider", "to": "data/db", "port": 5432})
+    assert "enforced on every node" in lab("apply", "-f", str(tmp_path)).stdout
+    assert json.loads(lab("probe", text=asked).stdout)["verdict"] == "allow"
+    (tmp_path / "policies.yaml").write_text("kind: NetworkPolcy\n")
+    wrong = lab("apply", "-f", str(tmp_path))
+    assert wrong.returncode == 2
+    assert "policies.yaml:1:" in wrong.stderr
+    assert json.loads(lab("probe", text=asked).stdout)["verdict"] == "allow"
+    assert lab("apply", "-f", str(SHOP)).returncode == 0
+    assert json.loads(lab("probe", text=asked).stdout)["verdict"] == "deny"
+
+
+def test_status_shows_every_node_healthy(lab: Typed):
+    told = json.loads(lab("status", "-o", "json").stdout)
+    assert [node["node"] for node in told["nodes"]] == ["node1", "node2"]
+    assert all(node["healthy"] for node in told["nodes"])
