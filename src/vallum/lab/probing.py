@@ -5,9 +5,10 @@ a foreign IPv4 source the node's reverse path counter. Neither within the patien
 """
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from vallum.analysis.probe import End, Probe
 from vallum.analysis.verdicts import Verdicts
 from vallum.kernel import netns
 from vallum.lab.agents import AgentProcess
-from vallum.lab.senders import Sending, Shot
+from vallum.lab.senders import Flow, Sending, Shot
 from vallum.lab.servers import Servers
 from vallum.lab.topology import Topology
 from vallum.model.address import Address, Packed, unpack
@@ -60,45 +61,48 @@ class Prober:
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def send(self, topology: Topology, verdicts: Verdicts, probes: list[Probe]) -> list[Outcome | InputError]:
-        """All probes, many at once, answered in their order."""
-        return await asyncio.gather(*(self._one(topology, verdicts, probe) for probe in probes))
+        """All probes, many at once, answered in their order; ICMP errors after the flows that they speak of."""
+        round_ = _Round(topology, verdicts)
+        found: dict[int, Outcome | InputError] = {}
+        for late in (False, True):
+            chosen = [(index, probe) for index, probe in enumerate(probes) if (probe.of is not None) == late]
+            answers = await asyncio.gather(*(self._one(round_, probe) for _, probe in chosen))
+            found |= {index: answer for (index, _), answer in zip(chosen, answers, strict=True)}
+        return [found[index] for index in range(len(probes))]
 
-    async def _one(self, topology: Topology, verdicts: Verdicts, probe: Probe) -> Outcome | InputError:
+    async def _one(self, round_: "_Round", probe: Probe) -> Outcome | InputError:
         try:
-            packet = verdicts.ends.packet(probe)
-            expected = verdicts.verdict(probe)
-            shot = _shot(topology, verdicts, probe, packet)
+            shot, expected = round_.aim(probe)
+            async with self._slots:
+                if shot.protocol in PORTED:
+                    self._servers.ensure(shot.target_namespace, shot.protocol, shot.port)
+                sent, proof, flow = await self._observe(round_, shot)
         except InputError as error:
             return error
-        async with self._slots:
-            if shot.protocol in PORTED:
-                try:
-                    self._servers.ensure(shot.target_namespace, shot.protocol, shot.port)
-                except InputError as error:
-                    return error
-            spoofed = probe.written is not None and probe.written != shot.source and probe.written.version == 4
-            before = _strayed(topology) if spoofed else 0
-            sent, proof = await self._observe(shot)
-            if spoofed and sent == "lost" and _strayed(topology) > before:
-                sent, proof = "deny", "dropped by the node's reverse path filter"
+        if flow is not None:
+            round_.flows[str(probe.id)] = (flow, sent == "allow")
         return Outcome(probe, sent, expected, proof)
 
-    async def _observe(self, shot: Shot) -> tuple[str, str]:
+    async def _observe(self, round_: "_Round", shot: Shot) -> tuple[str, str, Flow | None]:
         """Until the answer or the record of a denial comes; a refused connection is neither and is told."""
         try:
             sending = Sending(shot, next(self._numbers))
         except OSError as error:
-            return "lost", f"could not be sent: {error.strerror}"
-        with sending:
-            for agent in self._agents:
-                agent.forget(sending.flow)
-            answer = asyncio.ensure_future(sending.answered())
-            denial = asyncio.ensure_future(self._denial(sending))
-            done, pending = await asyncio.wait((answer, denial), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
-        return _told(answer, denial, done)
+            return "lost", f"could not be sent: {error.strerror}", None
+        strays = shot.written is not None and shot.written.version == 4
+        async with round_.straying if strays else contextlib.nullcontext():
+            with sending:
+                for agent in self._agents:
+                    agent.forget(sending.flow)
+                denials = [self._denial(sending)] + (
+                    [_strayed(round_.topology, _strays(round_.topology))] if strays else []
+                )
+                waits = [asyncio.ensure_future(wait) for wait in (sending.answered(), *denials)]
+                done, pending = await asyncio.wait(waits, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+                for task in pending:
+                    task.cancel()
+                await asyncio.gather(*pending, return_exceptions=True)
+        return (*_told(waits[0], waits[1:], done), sending.flow)
 
     async def _denial(self, sending: Sending) -> str:
         waits = [asyncio.ensure_future(_denied(agent, sending)) for agent in self._agents]
@@ -110,11 +114,35 @@ class Prober:
                 task.cancel()
 
 
-def _told(answer: "asyncio.Future[None]", denial: "asyncio.Future[str]", done: Container[object]) -> tuple[str, str]:
+class _Round:
+    """One call of `send`: the world it asks about, and the flows that its probes have made so far, by id."""
+
+    def __init__(self, topology: Topology, verdicts: Verdicts) -> None:
+        self.topology = topology
+        self.flows: dict[str, tuple[Flow, bool]] = {}
+        self.straying = asyncio.Lock()  # the reverse path counter cannot tell two packets apart
+        self._verdicts = verdicts
+
+    def aim(self, probe: Probe) -> tuple[Shot, Verdict]:
+        """What to send and what to expect. Raises InputError for ends or a flow that are not there."""
+        flow, known = self.flows.get(str(probe.of), (None, False))
+        if probe.of is not None and flow is None:
+            raise InputError("", f'"of" names the probe {probe.of!r}, which made no flow')
+        packet = self._verdicts.ends.packet(probe, known_flow=known)
+        shot = _shot(self.topology, self._verdicts, probe, packet)
+        if flow is not None:
+            shot = replace(shot, about=flow if packet.destination == flow.source else flow.mirrored())
+        return shot, self._verdicts.verdict(probe, known_flow=known)
+
+
+def _told(
+    answer: "asyncio.Future[Any]", denials: "Sequence[asyncio.Future[Any]]", done: Container[object]
+) -> tuple[str, str]:
     if answer in done and answer.exception() is None:
         return "allow", "answered"
-    if denial in done:
-        return "deny", denial.result()
+    for denial in denials:
+        if denial in done:
+            return "deny", str(denial.result())
     if answer in done:
         return "lost", f"the packet was answered with an error: {answer.exception()}"
     return "lost", f"neither an answer nor a record of a denial within {PATIENCE:g} s"
@@ -165,8 +193,15 @@ def _among(addresses: tuple[Packed, ...], others: Iterable[Address]) -> bool:
     return not {unpack(address) for address in addresses}.isdisjoint(others)
 
 
-def _strayed(topology: Topology) -> int:
-    """IPReversePathFilter of all nodes together: packets whose source the kernel did not believe."""
+async def _strayed(topology: Topology, before: int) -> str:
+    """Until a node counts a packet whose source its reverse path filter did not believe; it keeps no record."""
+    while _strays(topology) <= before:  # noqa: ASYNC110 - a counter of the kernel has no event
+        await asyncio.sleep(0.005)
+    return "dropped by the node's reverse path filter"
+
+
+def _strays(topology: Topology) -> int:
+    """IPReversePathFilter of all nodes together."""
     total = 0
     for node in topology.nodes:
         with netns.entered(node.netns):

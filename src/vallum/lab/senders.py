@@ -14,23 +14,8 @@ from typing import Self
 from vallum.kernel import netns
 from vallum.lab import wire
 from vallum.lab.servers import raw_socket, transport_of
-from vallum.model.address import Address, Packed, pack
+from vallum.model.address import Address, Packed, pack, unpack
 from vallum.model.objects import ICMP, ICMPV6, SCTP, TCP, UDP
-
-
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """What to send: from a namespace, between two addresses. `written`: another source than the end's own."""
-
-    namespace: str
-    source: Address
-    target: Address
-    target_namespace: str
-    protocol: int
-    port: int = 0
-    icmp_type: int | None = None
-    icmp_code: int = 0
-    written: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +32,25 @@ class Flow:
     def mirrored(self) -> "Flow":
         """The header of its answers."""
         return Flow(self.target, self.source, self.protocol, self.dport, self.sport, self.icmp_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """What to send: from a namespace, between two addresses.
+
+    `written`: another source than the end's own. `about`: the packet that an ICMP error quotes.
+    """
+
+    namespace: str
+    source: Address
+    target: Address
+    target_namespace: str
+    protocol: int
+    port: int = 0
+    icmp_type: int | None = None
+    icmp_code: int = 0
+    written: Address | None = None
+    about: Flow | None = None
 
 
 class Sending:
@@ -161,7 +165,7 @@ class Sending:
         shot, (out, sight) = self._shot, self._sockets
         source = shot.written or shot.source
         if shot.protocol in (ICMP, ICMPV6):
-            rest = b"\0\0\0\0" + self._mark
+            rest = b"\0\0\0\0" + (_quoted(shot.about) if shot.about else self._mark)
             body = wire.icmp(source, shot.target, shot.icmp_type or 0, shot.icmp_code, rest)
         else:
             ends = self.flow.sport, self.flow.dport
@@ -169,8 +173,18 @@ class Sending:
         out.sendto(wire.ip_packet(source, shot.target, shot.protocol, body), (str(shot.target), 0))
         while True:
             data, peer = await _receive_from(sight)
-            if peer == str(source) and transport_of(shot.source.version, data)[:8] == body[:8]:
+            if peer == str(source) and transport_of(shot.source.version, data) == body:
                 return
+
+
+def _quoted(flow: Flow) -> bytes:
+    """The IP header and first bytes of a packet of this flow, as an ICMP error carries them (RFC 792, RFC 4443)."""
+    source, target = unpack(flow.source), unpack(flow.target)
+    if flow.icmp_id is not None:
+        body = wire.echo(source, target, flow.icmp_id, b"")
+    else:
+        body = wire.transport(source, target, flow.protocol, (flow.sport, flow.dport), b"quoted")
+    return wire.ip_packet(source, target, flow.protocol, body)
 
 
 async def _receive_from(sock: socket.socket) -> tuple[bytes, str]:

@@ -11,6 +11,9 @@ from vallum.model.address import Address
 from vallum.model.objects import ICMP, ICMPV6, SCTP, TCP, UDP
 
 _HOPS = 64
+_GRE = 47
+_PLAIN_GRE = b"\0\0\x88\xb5"
+"""A GRE header without options (RFC 2784): conntrack calls one that looks like PPTP's invalid."""
 
 
 def ip_packet(source: Address, destination: Address, protocol: int, payload: bytes) -> bytes:
@@ -35,7 +38,7 @@ def transport(source: Address, destination: Address, protocol: int, ports: tuple
         return _summed(source, destination, protocol, body, 6)
     if protocol == SCTP:
         return sctp_init(sport, dport, tag=int.from_bytes(mark[:4].ljust(4, b"\1"), "big"))
-    return mark
+    return _PLAIN_GRE + mark if protocol == _GRE else mark
 
 
 def icmp(source: Address, destination: Address, kind: int, code: int, rest: bytes) -> bytes:
