@@ -28,7 +28,7 @@ class Hands:
     @classmethod
     def open(cls, settings: Settings) -> "Hands":
         """Raises InputError where a library or privilege is missing, KernelError where the kernel refuses."""
-        planes = tuple(plane() for plane in dataplane.load(settings.plane))
+        planes = tuple(plane(settings.mark_mask) for plane in dataplane.load(settings.plane))
         backend = None if settings.backend == "none" else network.load(settings.backend)
         return cls(planes, backend, Rtnetlink())
 
@@ -44,6 +44,15 @@ class Hands:
     def differs(self, plane: Any) -> bool:
         """Reports whether the kernel holds something else than this plane was last given."""
         return plane.name in self.given and plane.read() != self.given[plane.name]
+
+    def accept(self, plane: Any, ruleset: Ruleset) -> None:
+        """Raises KernelError for what this plane cannot express: refused by name, never silently weakened."""
+        missing = ruleset.features() - plane.supports
+        if missing:
+            names = ", ".join(sorted(missing))
+            raise KernelError(
+                f"plane {plane.name} cannot express {names}; the last good rules stay, choose another plane"
+            )
 
     def is_new(self, local: LocalNode) -> bool:
         """Reports whether a pod is attached whose rules have not been read back yet (stance 17)."""

@@ -41,6 +41,7 @@ def reconcile(snapshot: Snapshot, settings: Settings, hands: Hands, *, doubt: bo
     local = hands.local_node(ruleset)
     repaired = tuple(plane.name for plane in hands.planes if doubt and hands.differs(plane))
     for plane in hands.planes:
+        hands.accept(plane, ruleset)
         hands.put(plane, plane.render(ruleset, tables, local), verify=doubt or hands.is_new(local))
     hands.settled(local)
     wiring = hands.sync(hands.plan(snapshot, settings.node))

@@ -16,6 +16,7 @@ class Settings:
         socket: where its API listens.
         least: seconds between two reconciles at least.
         most: seconds between two looks at the kernel at most.
+        mark_mask: bits of the conntrack mark that planes may use to remember what they allowed.
     """
 
     node: str
@@ -25,3 +26,4 @@ class Settings:
     socket: Path = Path("/run/vallum/agent.sock")
     least: float = 0.0
     most: float = 30.0
+    mark_mask: int = 0xFFFF0000

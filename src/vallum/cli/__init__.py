@@ -3,6 +3,7 @@
 Plain functions; `asyncio.run` once a command. Every error a user can cause ends here as one line.
 """
 
+import os
 import sys
 from importlib import import_module
 
@@ -43,17 +44,24 @@ class _Lazy(click.Group):
     cls=_Lazy, epilog="Start with `vallum demo`; then `vallum lab up -f examples/shop` and `vallum lab --help`."
 )
 @click.version_option(__version__, prog_name="vallum")
-def cli() -> None:
+@click.option("--no-color", is_flag=True, help="Plain text; so does NO_COLOR in the environment. Any command takes it.")
+def cli(*, no_color: bool) -> None:
     """Kubernetes NetworkPolicy: enforced by the kernel, explained by the same compiler.
 
     Exit status: 0 fine, 1 a negative answer (a denied probe, a goal not met), 2 wrong usage or input.
     """
+    if no_color:
+        os.environ["NO_COLOR"] = "1"
 
 
 def main() -> None:
     """Run a command; user errors and the kernel's refusals are one line on stderr each."""
+    words = sys.argv[1:]
+    if "--no-color" in words and "--" not in words[: words.index("--no-color")]:  # wherever it stands
+        words.remove("--no-color")
+        words.insert(0, "--no-color")
     try:
-        cli(prog_name="vallum")
+        cli(words, prog_name="vallum")
     except (InputError, KernelError) as error:
         print(f"vallum: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,7 +1,6 @@
 """`vallum demo`: the main job for a newcomer, printed as it happens."""
 
 import asyncio
-import os
 import sys
 import time
 from pathlib import Path
@@ -28,15 +27,12 @@ _FULL, _PART, _NONE = "■", "◪", "·"
 
 @click.command("demo")
 @click.option("--world", "path", default=None, metavar="DIR", help="The shop, if it is not in ./examples/shop.")
-@click.option("--no-color", is_flag=True, help="Plain text.")
-def command(path: str | None, no_color: bool) -> None:
+def command(path: str | None) -> None:
     """A small shop on two nodes, its NetworkPolicies enforced by this machine's kernel, and the proof by packets.
 
     Needs no Kubernetes and no root; everything lives in private namespaces that end with the command.
     Exit 1 where packets and judge differ.
     """
-    if no_color:
-        os.environ["NO_COLOR"] = "1"
     refusal = sandbox.probe()
     if refusal:
         raise InputError("demo", refusal)

@@ -48,7 +48,10 @@ class Reports(Protocol, Generic[Reported_co]):
 
 
 class DataPlane(Protocol, Generic[Program]):
-    """What every plane does. `render` is pure; `apply`, `read` and `clear` block and run in one worker thread."""
+    """What every plane does. `render` is pure; `apply`, `read` and `clear` block and run in one worker thread.
+
+    Made with one argument: the bits of the conntrack mark that it may use.
+    """
 
     name: str
     supports: frozenset[Feature]

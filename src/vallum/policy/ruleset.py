@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
-from vallum.model.address import Packed
-from vallum.model.objects import PodId, PolicyId
+from vallum.model.address import Packed, family
+from vallum.model.objects import SCTP, PodId, PolicyId
+
+WHOLE = 65535
+"""Last port: a match from 0 to it is the whole protocol."""
 
 
 class Action(Enum):
@@ -123,6 +126,19 @@ class Ruleset:
     locals: tuple[Local, ...] = ()
     sets: Mapping[str, PeerSet] = field(default_factory=dict)
     revision: str = ""
+
+    def features(self) -> frozenset[Feature]:
+        """What a plane must be able to express for this Ruleset."""
+        rules = [rule for local in self.locals for side in (local.ingress, local.egress) for rule in side.rules]
+        matches = [match for rule in rules for match in rule.ports or ()]
+        asked = {
+            Feature.BLOCKS: any(peers.spans for peers in self.sets.values()),
+            Feature.RANGES: any(0 < match.last - match.first < WHOLE for match in matches),
+            Feature.SCTP: any(match.protocol == SCTP for match in matches),
+            Feature.IPV6: any(family(address) == 6 for local in self.locals for address in local.addresses),
+            Feature.TIERS: any(rule.action is not Action.ALLOW for rule in rules),
+        }
+        return frozenset(feature for feature, needed in asked.items() if needed)
 
     def owners(self) -> dict[Packed, Local]:
         """Local pods by address."""

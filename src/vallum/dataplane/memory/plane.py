@@ -24,7 +24,7 @@ class MemoryPlane:
     name = "memory"
     supports = frozenset(Feature)
 
-    def __init__(self) -> None:
+    def __init__(self, mark_mask: int = 0) -> None:  # noqa: ARG002 - there is no conntrack here
         self._program: MemoryProgram | None = None
 
     def render(self, ruleset: Ruleset, tables: Tables, node: LocalNode) -> MemoryProgram:  # noqa: ARG002
