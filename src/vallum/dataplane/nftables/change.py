@@ -126,8 +126,9 @@ def _difference(old: Program, new: Program) -> _Lines | None:
     replaced = sorted(name for name in kept if old.chains[name] != new.chains[name])
     gone = sorted(name for name in old.chains if name not in new.chains)
     fresh = [name for name in new.chains if name not in old.chains]
-    declarations = [_declare(name, found) for name, found in new.sets.items() if name not in old.sets]
-    declarations += [_declare_chain(name, new.chains[name]) for name in fresh]
+    # Chains first: libnftables 1.0.6 sends an interval map's elements with its declaration, and they name chains.
+    declarations = [_declare_chain(name, new.chains[name]) for name in fresh]
+    declarations += [_declare(name, found) for name, found in new.sets.items() if name not in old.sets]
     rules = [f"flush chain {_FULL} {name}" for name in (*replaced, *gone)]
     rules += [line for name in (*replaced, *fresh) for line in _rule_lines(name, new.chains[name])]
     deletes, adds, weight = _element_lines(old.sets, new.sets)
@@ -158,8 +159,8 @@ def _element_lines(old: Mapping[str, NftSet], new: Mapping[str, NftSet]) -> tupl
 def _load(generation: str, new: Program, old: Held | None, piece: int, pen: _Pen) -> list[str]:
     """The whole program under a generation that nothing refers to, the flip, and the end of the old one."""
     inner = {name: chain for name, chain in new.chains.items() if not chain.base}
-    lines = [_declare(name, found) for name, found in new.sets.items()]
-    lines += [_declare_chain(name, chain) for name, chain in inner.items()]
+    lines = [_declare_chain(name, chain) for name, chain in inner.items()]
+    lines += [_declare(name, found) for name, found in new.sets.items()]
     lines += [line for name, chain in inner.items() for line in _rule_lines(name, chain)]
     lines += [line for name, found in new.sets.items() for line in _elements("add", name, found.elements)]
     flip = []
