@@ -30,6 +30,12 @@ class Held:
     litter_sets: Mapping[str, str]
     litter_chains: tuple[str, ...]
 
+    def whole(self) -> Program:
+        """The program with the litter in it, so that it differs from what is wanted as long as there is any."""
+        chains = {name: Chain() for name in self.litter_chains}
+        sets = {name: NftSet("?") for name in self.litter_sets}
+        return replace(self.program, chains=chains | dict(self.program.chains), sets=sets | dict(self.program.sets))
+
 
 def held(listing: Program, marks: Marks) -> Held:
     """Sort a listing: the generation that the base chains point at is live, the rest is litter of a crash.
@@ -54,6 +60,7 @@ def held(listing: Program, marks: Marks) -> Held:
         {name: found for name, found in sets.items() if name.startswith("~")},
         {name: chain for name, chain in chains.items() if name.startswith("~") or chain.base},
         listing.strict,
+        listing.flags,
     )
     return Held(live, current, program, litter_sets, litter)
 
@@ -200,7 +207,9 @@ def _retire(old: Held) -> list[str]:
 
 
 def _clean(old: Held) -> list[str]:
-    return _removal(list(old.litter_chains), dict(old.litter_sets))
+    """Wake a dormant table (naming it without flags clears them), and remove what belongs to no generation."""
+    wake = [f"add table {_FULL}\n"] if old.program.flags else []
+    return wake + _removal(list(old.litter_chains), dict(old.litter_sets))
 
 
 def _removal(chains: list[str], sets: dict[str, str]) -> list[str]:

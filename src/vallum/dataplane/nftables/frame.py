@@ -12,6 +12,7 @@ change acts on the next packet of every flow, and all other packets cost no more
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 
 from vallum.dataplane.nftables.program import Chain, NftSet
 from vallum.model.address import Packed, family, show, unpack
@@ -97,8 +98,9 @@ _NEIGHBOURS = "ip6 hoplimit 255 icmpv6 type 133-137 return"
 """Neighbour discovery is sent with hop limit 255 and never forwarded (RFC 4861), so on its way out it is our own."""
 _REMEMBER = "ct state established,new ct mark set CURRENT"
 
-# a local pod's address from anywhere but a pod's link; from which link is rp_filter's part
 _SOURCE4 = "ip saddr @~local4 iifname != @~pods goto ~spoofed"
+_COVER = 25
+"""The longest prefix that stands for all local pods: a longer one would move with most pods that come and go."""
 _LEAVING6 = (
     "iif 0 return",  # sent by the node itself
     _NEIGHBOURS,  # sent by the node too, but shown with the link it goes out by
@@ -121,16 +123,17 @@ _ORIENT = (
 )
 
 
-def frame_chains(*, marks: bool) -> Iterator[tuple[str, Chain]]:
+def frame_chains(tables: Tables, *, marks: bool) -> Iterator[tuple[str, Chain]]:
     """Base chains and the four orientations. Without `marks` every packet is judged."""
+    source4 = _source4([address for address in tables.owners if family(address) == 4])
     known = (f"{CURRENT} accept",) if marks else ()
     remember = (_REMEMBER,) if marks else ()
     hook = "type filter hook postrouting priority 90; policy accept;"
-    yield "judge", Chain((_SOURCE4, "meta nfproto ipv6 jump ~leaving6", *known, *_ORIENT), hook)
+    yield "judge", Chain((source4, "meta nfproto ipv6 jump ~leaving6", *known, *_ORIENT), hook)
     egress = tuple(f"ct direction original {look.local} vmap @{look.dispatch}" for look in LOOKS if _to_node(look))
     first = tuple(f"ct direction original {rule}" for rule in remember)
     own_hook = "type filter hook input priority 90; policy accept;"
-    yield "own_node", Chain((_SOURCE4, "meta nfproto ipv6 jump ~source6", *known, *egress, *first), own_hook)
+    yield "own_node", Chain((source4, "meta nfproto ipv6 jump ~source6", *known, *egress, *first), own_hook)
     yield "~leaving6", Chain(_LEAVING6)
     yield "~source6", Chain(_SOURCE6)
     yield "~spoofed", Chain(_recorded_drop(SPOOFED))
@@ -139,6 +142,19 @@ def frame_chains(*, marks: bool) -> Iterator[tuple[str, Chain]]:
             looks = [Look(way, version, reply) for way in (Way.EGRESS, Way.INGRESS)]
             rules = (*(f"{look.local} vmap @{look.dispatch}" for look in looks), *remember, "accept")
             yield f"~v{version}{'r' if reply else 'o'}", Chain(rules)
+
+
+def _source4(local: list[Packed]) -> str:
+    """A local pod's address from anywhere but a pod's link; from which link is rp_filter's part.
+
+    The prefix that covers them all goes first: it is compared within the rule, and so spares most packets from outside
+    the look-up, which is 1.4 % of a request between two nodes (`bench policy-cost`).
+    """
+    if not local:
+        return _SOURCE4
+    low, high = unpack(min(local)), unpack(max(local))
+    length = min(_COVER, low.max_prefixlen - (int(low) ^ int(high)).bit_length())
+    return f"ip saddr {ip_network((low, length), strict=False)} {_SOURCE4}" if length else _SOURCE4
 
 
 def _to_node(look: Look) -> bool:

@@ -22,7 +22,12 @@ def parse(listing: str) -> Program:
             chains[name] = _chain(body)
         else:
             sets[name] = _set(body)
-    return Program(sets, chains)
+    return Program(sets, chains, flags=_table_flags(listing))
+
+
+def _table_flags(listing: str) -> str:
+    second = listing.splitlines()[1:2]
+    return second[0].strip().removeprefix("flags ") if second and second[0].strip().startswith("flags ") else ""
 
 
 def _objects(listing: str) -> Iterator[tuple[str, str, list[str]]]:

@@ -1,7 +1,8 @@
 """Which bits of the conntrack mark say in which revision a flow was allowed, in nft's words and back.
 
 Numbers run from 1 to the most that the bits hold; 0 means never judged. Bits outside the mask belong to others and are
-kept. nft prints a match on leading bits as a prefix, and folds the number into the mask of an assignment.
+kept. nft prints a match on leading bits as a prefix, and folds the number into the mask of an assignment,
+which it leaves out for the number that has all bits.
 """
 
 import re
@@ -14,7 +15,7 @@ MASK = 0xFFFF0000
 
 _PREFIX = re.compile(r"ct mark 0x([0-9a-f]{1,8})(?:/(\d+))?(?= accept)")
 _MASKED = re.compile(r"ct mark & 0x([0-9a-f]+) == 0x([0-9a-f]+)(?= accept)")
-_ASSIGNED = re.compile(r"ct mark set ct mark & 0x([0-9a-f]+) \| 0x([0-9a-f]+)")
+_ASSIGNED = re.compile(r"ct mark set ct mark (?:& 0x([0-9a-f]+) )?\| 0x([0-9a-f]+)")
 _ALL = 0xFFFFFFFF
 
 
@@ -65,7 +66,7 @@ class Marks:
         return self._number(int(found.group(1), 16), int(found.group(2), 16))
 
     def _assigned(self, found: "re.Match[str]") -> int | None:
-        kept, value = int(found.group(1), 16), int(found.group(2), 16)
+        kept, value = int(found.group(1) or f"{_ALL:x}", 16), int(found.group(2), 16)
         return self._number(_ALL ^ (kept & ~value & _ALL), value)
 
     def _number(self, mask: int, value: int) -> int | None:

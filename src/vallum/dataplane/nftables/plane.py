@@ -1,5 +1,6 @@
 """The nftables plane's hands: read the table back, send the difference, remove it. Runs in the caller's namespace."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from vallum.dataplane.nftables.change import PIECE, Held, change, held
@@ -47,10 +48,11 @@ class NftablesPlane:
         before = self._held
         self._known = False
         todo = change(before, program, self._marks, self._piece)
-        if todo.sweep is not None and self._remembers:
-            conntrack.clear_marks(self._marks.mask, todo.sweep << self._marks.shift)
+        self._sweep(todo.sweep)
         for script in todo.scripts:
             self._nft.run(script)
+        if todo.sweep:  # numbers begin again: a flow that sleeps until the same one returns must not keep its mark
+            self._sweep(todo.number)
         self._wanted = program.strict
         self._strict(program.strict)
         self._held, self._known = Held(todo.generation, todo.number, program, {}, ()), True
@@ -69,9 +71,9 @@ class NftablesPlane:
         strict = frozenset(name for name, value in self._links.rp_filters().items() if value == 1)
         if self._wanted is not None:  # others may be strict on links of theirs
             strict &= self._wanted
-        self._held = held(Program(listed.sets, listed.chains, strict), self._marks)
+        self._held = held(replace(listed, strict=strict), self._marks)
         self._known = True
-        return self._held.program
+        return self._held.whole()
 
     def events(self) -> TableEvents:
         """Changes of the table by others."""
@@ -89,6 +91,11 @@ class NftablesPlane:
         except KernelError as error:
             if not is_absent(error):
                 raise
+
+    def _sweep(self, number: int | None) -> None:
+        """Flows that bear another number than this are to be judged anew; None: leave all as they are."""
+        if number is not None and self._remembers:
+            conntrack.clear_marks(self._marks.mask, number << self._marks.shift)
 
     def _strict(self, interfaces: frozenset[str]) -> None:
         now = self._links.rp_filters()
@@ -111,5 +118,5 @@ def _can_remember(nft: Nft) -> bool:
 
 def _is_real_root() -> bool:
     """Reports whether uid 0 here is uid 0 of the machine: a user namespace has another map."""
-    first = Path("/proc/self/uid_map").read_text(encoding="ascii").split()
+    first = Path("/proc/self/uid_map").read_text(encoding="utf-8").split()
     return first[:2] == ["0", "0"]

@@ -41,11 +41,15 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The whole table, and the interfaces that must have a strict reverse path filter (IPv4 source check)."""
+    """The whole table, and the interfaces that must have a strict reverse path filter (IPv4 source check).
+
+    `flags`: of the table. Rendered ones have none; somebody who makes ours dormant has switched it off.
+    """
 
     sets: Mapping[str, NftSet] = field(default_factory=dict)
     chains: Mapping[str, Chain] = field(default_factory=dict)
     strict: frozenset[str] = frozenset()
+    flags: str = ""
 
     def size(self) -> int:
         """Elements in all sets: the figure that the cost of loading follows."""
