@@ -1,0 +1,32 @@
+# The developer's whole interface. Everything runs from .venv, which setup makes and keeps as uv.lock says.
+MAKEFLAGS += --no-print-directory
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+bin := .venv/bin
+
+.PHONY: help setup demo test check bench clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing (apt, uv, the locked environment); quick when nothing is
+	@scripts/setup.sh
+
+demo: setup ## the main job in half a minute: a small cluster, policies, packets, proof
+	@scripts/namespaced.sh $(bin)/vallum demo
+
+test: setup ## every test, those with packets included; ARGS="-k name" for some
+	@scripts/namespaced.sh --or-without $(bin)/python -m pytest $(ARGS)
+
+check: setup ## format, lint, types, and the contracts between rooms
+	$(bin)/ruff format --check src tests
+	$(bin)/ruff check src tests
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+bench: setup ## what a request pays for policies, in under three minutes
+	@scripts/namespaced.sh $(bin)/vallum bench policy-cost --quick
+
+clean: ## remove what setup, tests and tools made here
+	rm -rf .venv .tools .hypothesis .mypy_cache .ruff_cache .import_linter_cache dist
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
