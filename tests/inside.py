@@ -38,9 +38,30 @@ def need_sandbox() -> None:
         pytest.skip(reason)
 
 
+@cache
+def why_not_for_nobody() -> str | None:
+    """Why an ordinary user has no sandbox here; root may have one where others do not (Ubuntu, AppArmor)."""
+    if os.geteuid() != 0:
+        return why_not()
+    read, write = os.pipe()
+
+    def ask() -> None:
+        become_nobody()
+        os.write(write, (sandbox.probe() or "").encode())
+
+    child = fork(ask)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        reason = pipe.read().decode()
+    _, status = os.waitpid(child, 0)
+    return reason or (f"the trial as nobody ended with status {status}" if status else None)
+
+
 def run_inside(piece: Callable[[], Result], *, as_nobody: bool = False) -> Result:
     """The result of `piece`, run as root of a sandbox; `as_nobody`: one that an ordinary user made."""
     need_sandbox()
+    if as_nobody and (reason := why_not_for_nobody()) is not None:
+        pytest.skip(f"as an ordinary user: {reason}")
     read, write = os.pipe()
     child = fork(lambda: _run_piece(piece, read, write, as_nobody=as_nobody))
     os.close(write)

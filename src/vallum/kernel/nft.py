@@ -32,14 +32,14 @@ class Nft:
     """
 
     def __init__(self) -> None:
-        if not _permitted():
-            raise InputError("nftables", FORBIDDEN)
-        before = own_portids()
         name = find_library("nftables") or "libnftables.so.1"
         try:
             self._lib = ctypes.CDLL(name)
         except OSError as error:
             raise InputError("nftables", MISSING) from error
+        if not _permitted():
+            raise InputError("nftables", FORBIDDEN)
+        before = own_portids()
         self._lib.nft_ctx_new.restype = ctypes.c_void_p
         for function in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
             getattr(self._lib, function).restype = ctypes.c_char_p
