@@ -56,6 +56,8 @@ def judge_flow(owners: Mapping[Packed, Local], packet: Packet, side: SideJudge) 
             return _oriented(owners, mirrored(packet), side)
         case Direction.NONE:  # stance 13: without a direction it passes if either way round is allowed
             forward = _oriented(owners, packet, side)
+            if packet.is_icmp_error:  # of no known flow: it answers nothing (stance 15)
+                return forward
             return forward if forward.allow else _better(forward, _oriented(owners, mirrored(packet), side))
 
 

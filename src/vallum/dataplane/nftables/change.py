@@ -93,12 +93,13 @@ def change(old: Held | None, new: Program, marks: Marks, piece: int = PIECE) -> 
         piece: rules and elements that one transaction may carry.
     """
     if old is None:
-        return Change(GENERATIONS[0], 1, tuple(_load(GENERATIONS[0], new, None, piece, _Pen(marks, 1))), sweep=0)
+        pen = _Pen(marks, marks.first)
+        return Change(GENERATIONS[0], pen.number, tuple(_load(GENERATIONS[0], new, None, piece, pen)), sweep=0)
     lines = _difference(old.program, new)
     if lines is not None and not lines.body:
         return Change(old.generation, old.number, tuple(_clean(old)))
-    wraps = old.number >= marks.most
-    pen = _Pen(marks, 1 if wraps else old.number + 1)
+    wraps = not marks.first <= old.number < marks.most
+    pen = _Pen(marks, marks.first if wraps else old.number + 1)
     sweep = old.number if wraps else None
     if lines is None or lines.weight > piece:
         other = GENERATIONS[1 - GENERATIONS.index(old.generation)]

@@ -176,7 +176,11 @@ def deny_chains() -> Iterator[tuple[str, Chain]]:
         # accept, not return: an error speaks of a flow that may have lost its permission and must not renew it
         rules.append(f"ct state related meta l4proto {icmp} accept")
         if not look.reply:
-            rules.append(f"ct state invalid,untracked goto ~v{look.version}r")
+            # an ICMP error of no known flow is invalid too, and answers nothing: only echoes are turned round
+            echo = "icmp type { echo-reply, echo-request }" if look.version == 4 else "icmpv6 type 128-129"
+            lost = "ct state invalid,untracked"
+            turned = f"goto ~v{look.version}r"
+            rules += [f"{lost} meta l4proto != {icmp} {turned}", f"{lost} {echo} {turned}"]
         yield look.deny, Chain((*rules, *_recorded_drop(look.prefix)))
 
 

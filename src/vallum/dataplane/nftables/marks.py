@@ -1,8 +1,8 @@
 """Which bits of the conntrack mark say in which revision a flow was allowed, in nft's words and back.
 
-Numbers run from 1 to the most that the bits hold; 0 means never judged. Bits outside the mask belong to others and are
-kept. nft prints a match on leading bits as a prefix, and folds the number into the mask of an assignment,
-which it leaves out for the number that has all bits.
+Numbers fill the upper half of what the bits hold, so that a mark that some other program sets by chance, a small number
+or a single bit as a rule, is not the current one; 0 means never judged. Bits outside the mask are others' and are kept.
+nft prints a match on leading bits as a prefix, and folds the number into the mask of an assignment.
 """
 
 import re
@@ -39,6 +39,11 @@ class Marks:
     def most(self) -> int:
         """The largest number."""
         return self.mask >> self.shift
+
+    @property
+    def first(self) -> int:
+        """The smallest number in use."""
+        return self.most // 2 + 1
 
     def write(self, rule: str, number: int) -> str:
         """The rule with CURRENT replaced by what nft is told."""
