@@ -58,14 +58,20 @@ class Hands:
         """Reports whether a pod is attached whose rules have not been read back yet (stance 17)."""
         return not frozenset(local.attachments) <= self.ready
 
-    def put(self, plane: Any, program: Any, *, verify: bool) -> None:
-        """Apply, and where asked read back and compare. Raises KernelError when the kernel holds something else."""
+    def put(self, plane: Any, program: Any, *, verify: bool) -> bool:
+        """Apply, and where asked read back and compare. Reports whether somebody changed it meanwhile.
+
+        Raises KernelError when the kernel will not hold it; `given` then still tells what stood before.
+        """
         if self.given.get(plane.name) != program or verify:
-            self.given.pop(plane.name, None)
             plane.apply(program)
-        if verify and plane.read() != program:
-            raise KernelError(f"{plane.name}: the kernel does not hold what was sent; it will be sent again")
+        changed = verify and plane.read() != program
+        if changed:
+            plane.apply(program)
+            if plane.read() != program:
+                raise KernelError(f"{plane.name}: the kernel does not hold what was sent; it will be sent again")
         self.given[plane.name] = program
+        return changed
 
     def settled(self, local: LocalNode) -> None:
         """All planes hold the rules of these pods: their links may go up."""

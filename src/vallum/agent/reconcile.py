@@ -39,13 +39,15 @@ def reconcile(snapshot: Snapshot, settings: Settings, hands: Hands, *, doubt: bo
     ruleset = compile_node(snapshot, settings.node)
     tables = classify(ruleset)
     local = hands.local_node(ruleset)
-    repaired = tuple(plane.name for plane in hands.planes if doubt and hands.differs(plane))
+    repaired = []
     for plane in hands.planes:
         hands.accept(plane, ruleset)
-        hands.put(plane, plane.render(ruleset, tables, local), verify=doubt or hands.is_new(local))
+        found = doubt and hands.differs(plane)
+        changed = hands.put(plane, plane.render(ruleset, tables, local), verify=doubt or hands.is_new(local))
+        repaired += [plane.name] * (found or changed)
     hands.settled(local)
     wiring = hands.sync(hands.plan(snapshot, settings.node))
-    return Report(snapshot, ruleset, local, repaired, wiring, time.monotonic() - start)
+    return Report(snapshot, ruleset, local, tuple(repaired), wiring, time.monotonic() - start)
 
 
 def facts(report: Report) -> dict[str, Any]:

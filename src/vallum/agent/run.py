@@ -120,7 +120,8 @@ class Agent:
             self._doubts += doubts
             self._pace.ended(time.monotonic(), fine=False)
         else:
-            self._done(report, doubts)
+            self._meddled()  # whoever caused what was found may be heard of only now
+            self._done(report, [*doubts, *self._doubts])
             self._pace.ended(time.monotonic(), fine=True)
         self._meddled()
         self._api.publish({"event": "status"} | self._facts())

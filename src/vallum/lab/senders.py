@@ -5,9 +5,10 @@ The flow that it used is known before the first packet leaves, so that a denial'
 """
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -32,6 +33,10 @@ class Flow:
     def mirrored(self) -> "Flow":
         """The header of its answers."""
         return Flow(self.target, self.source, self.protocol, self.dport, self.sport, self.icmp_id)
+
+
+AGAIN = 1.0
+"""Seconds after which an unanswered packet is sent once more; TCP does so itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +111,14 @@ class Sending:
     async def _by_socket(self) -> None:
         loop, sock = asyncio.get_running_loop(), self._sockets[0]
         await loop.sock_connect(sock, (str(self._shot.target), self._shot.port))
-        await loop.sock_sendall(sock, self._mark + b"\n")
         expected = self._mark + b" " + str(self._shot.source).encode() + b"\n"
         answer = b""
-        while not answer.endswith(b"\n"):
-            part = await loop.sock_recv(sock, 4096)
-            if not part:
-                raise ConnectionResetError("the server closed without an answer")
-            answer += part
+        with _sent(lambda: sock.send(self._mark + b"\n"), again=self._shot.protocol != TCP):
+            while not answer.endswith(b"\n"):
+                part = await loop.sock_recv(sock, 4096)
+                if not part:
+                    raise ConnectionResetError("the server closed without an answer")
+                answer += part
         if answer != expected:
             raise ConnectionError(f"the server saw {answer!r} instead of {expected!r}")
 
@@ -126,12 +131,14 @@ class Sending:
     async def _by_sctp(self) -> None:
         sock, shot = self._sockets[0], self._shot
         tag = int.from_bytes(os.urandom(4), "big") | 1
-        sock.sendto(wire.sctp_init(self.flow.sport, shot.port, tag), (str(shot.target), 0))
-        while True:
-            data, peer = await _receive_from(sock)
-            found = wire.parse_sctp(transport_of(shot.source.version, data))
-            if peer == str(shot.target) and found and found.chunk == wire.INIT_ACK and found.verification_tag == tag:
-                return
+        packet = wire.sctp_init(self.flow.sport, shot.port, tag)
+        with _sent(lambda: sock.sendto(packet, (str(shot.target), 0))):
+            while True:
+                data, peer = await _receive_from(sock)
+                found = wire.parse_sctp(transport_of(shot.source.version, data))
+                expected = found and found.chunk == wire.INIT_ACK and found.verification_tag == tag
+                if peer == str(shot.target) and expected:
+                    return
 
     def _prepare_echo(self) -> Callable[[], Awaitable[None]]:
         shot = self._shot
@@ -143,13 +150,13 @@ class Sending:
     async def _by_echo(self) -> None:
         sock, shot = self._sockets[0], self._shot
         packet = wire.echo(shot.source, shot.target, self._number, self._mark)
-        sock.sendto(packet, (str(shot.target), 0))
         reply = 0 if shot.source.version == 4 else 129
-        while True:
-            data, peer = await _receive_from(sock)
-            data = transport_of(shot.source.version, data)
-            if peer == str(shot.target) and data[:1] == bytes([reply]) and data[8:] == self._mark:
-                return
+        with _sent(lambda: sock.sendto(packet, (str(shot.target), 0))):
+            while True:
+                data, peer = await _receive_from(sock)
+                data = transport_of(shot.source.version, data)
+                if peer == str(shot.target) and data[:1] == bytes([reply]) and data[8:] == self._mark:
+                    return
 
     def _prepare_crafted(self) -> Callable[[], Awaitable[None]]:
         """One packet one way; that it arrived is seen by a raw socket at the other end."""
@@ -170,11 +177,36 @@ class Sending:
         else:
             ends = self.flow.sport, self.flow.dport
             body = wire.transport(source, shot.target, shot.protocol, ends, self._mark)
-        out.sendto(wire.ip_packet(source, shot.target, shot.protocol, body), (str(shot.target), 0))
-        while True:
-            data, peer = await _receive_from(sight)
-            if peer == str(source) and transport_of(shot.source.version, data) == body:
-                return
+        packet = wire.ip_packet(source, shot.target, shot.protocol, body)
+        with _sent(lambda: out.sendto(packet, (str(shot.target), 0))):
+            while True:
+                data, peer = await _receive_from(sight)
+                if peer == str(source) and transport_of(shot.source.version, data) == body:
+                    return
+
+
+@contextlib.contextmanager
+def _sent(send: Callable[[], object], *, again: bool = True) -> Iterator[None]:
+    """Send now and, where nothing else repeats it, each second until the block ends.
+
+    An address that the router has just got may still drop what comes for it. Raises OSError of the first time only.
+    """
+    loop = asyncio.get_running_loop()
+    timer: list[asyncio.TimerHandle] = []
+
+    def repeat() -> None:
+        with contextlib.suppress(OSError):
+            send()
+        timer[:] = [loop.call_later(AGAIN, repeat)]
+
+    send()
+    if again:
+        timer.append(loop.call_later(AGAIN, repeat))
+    try:
+        yield
+    finally:
+        for handle in timer:
+            handle.cancel()
 
 
 def _quoted(flow: Flow) -> bytes:

@@ -2,7 +2,8 @@
 
 Numbers fill the upper half of what the bits hold, so that a mark that some other program sets by chance, a small number
 or a single bit as a rule, is not the current one; 0 means never judged. Bits outside the mask are others' and are kept.
-nft prints a match on leading bits as a prefix, and folds the number into the mask of an assignment.
+nft prints a match on leading bits as a prefix, and folds the number into the mask of an assignment,
+which it leaves out for the number that has all bits.
 """
 
 import re
