@@ -1,0 +1,67 @@
+"""What the agent says of itself."""
+
+from datetime import datetime
+from pathlib import Path
+
+from build import NODE1, pod, policy
+from vallum.agent.reconcile import Report
+from vallum.agent.settings import Settings
+from vallum.agent.status import Status
+from vallum.kernel.sync import SyncReport
+from vallum.model.attachment import Attachment, LocalNode
+from vallum.model.snapshot import snapshot_of
+from vallum.policy.compile import compile_node
+
+POD = pod("a/x", "10.44.1.1")
+LINKLESS = pod("a/y", "10.44.1.2")
+
+
+def report() -> Report:
+    snapshot = snapshot_of((NODE1, POD, LINKLESS, policy("a/p", ingress=[])), "seven")
+    local = LocalNode("node1", (Attachment(POD.id, "veth1", ()),))
+    return Report(snapshot, compile_node(snapshot, "node1"), local, (), SyncReport(), 0.00125)
+
+
+def status() -> Status:
+    return Status(Settings("node1", Path("world")))
+
+
+def test_before_the_first_success_nothing_is_enforced_and_nothing_is_healthy():
+    facts = status().facts(0)
+    assert facts["revision"] is None
+    assert facts["healthy"] is False
+
+
+def test_after_a_reconcile_it_names_revision_pods_and_links():
+    state = status()
+    state.report = report()
+    facts = state.facts(3)
+    assert facts["revision"] == "seven"
+    assert facts["pods"] == {"a/x": "veth1", "a/y": None}
+    assert facts["policies"] == 1
+    assert facts["milliseconds"] == 1.25
+    assert facts["drops"] == 3
+    assert facts["healthy"] is True
+
+
+def test_a_fault_of_source_or_kernel_is_named_and_the_revision_stays():
+    for field in ("source", "kernel"):
+        state = status()
+        state.report = report()
+        setattr(state, f"{field}_fault", "what is wrong")
+        facts = state.facts(0)
+        assert facts[field] == "what is wrong"
+        assert facts["healthy"] is False
+        assert facts["revision"] == "seven"
+
+
+def test_repairs_name_what_who_and_how_newest_last_and_stay_bounded():
+    state = status()
+    for number in range(100):
+        state.repair("nftables", f"nft[{number}]", "1 x deleted rule")
+    facts = state.facts(0)
+    assert facts["repaired"] == 100
+    assert len(facts["repairs"]) < 100
+    newest = facts["repairs"][-1]
+    assert (newest["what"], newest["by"], newest["how"]) == ("nftables", "nft[99]", "1 x deleted rule")
+    assert datetime.fromisoformat(newest["at"]).utcoffset() is not None
