@@ -63,6 +63,6 @@ class FakeArena:
         self.sizes = set()
         self.seats = {}
 
-    def seat(self, path: str, number: int):
+    def seat(self, path: str, family: int, number: int):
         nodes = 1 if path == "one-node" else 2
-        return self.seats.setdefault((path, number), FakeSeat(self, nodes))
+        return self.seats.setdefault((path, family, number), FakeSeat(self, nodes))

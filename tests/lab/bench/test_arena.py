@@ -9,16 +9,19 @@ from vallum.lab.bench import shapes
 from vallum.lab.bench.arena import open_arena
 from vallum.lab.bench.build import COMPILERS, CURE, load_tool
 from vallum.lab.bench.inside import in_sandbox
-from vallum.lab.bench.policy_cost import Plan, Result, carry_out
+from vallum.lab.bench.policy_cost import Group, Plan, Result, carry_out
 from vallum.lab.bench.rounds import Pace
 
 pytestmark = [
     pytest.mark.packets,
     pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason=f"the load tool needs a C compiler: {CURE}"),
 ]
-PLAN = Plan(
-    (*(("one-node", shape) for shape in shapes.SHAPES), ("two-nodes", "both")), (0, 10), (512, 10_240), Pace(6, 6, 5)
+GROUPS = (
+    *(Group("one-node", shape) for shape in shapes.SHAPES),
+    Group("two-nodes", "both"),
+    Group("two-nodes", "blocks", 6),
 )
+PLAN = Plan(GROUPS, (0, 10), (512, 10_240), Pace(6, 6, 5))
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +38,20 @@ def found():
     return in_sandbox(work, Result, tool.parent)
 
 
-def test_in_every_shape_and_path_the_last_policy_decides_and_no_request_fails(found: Result):
-    assert len(found.rows) == 6 * 2 * 4
+def test_in_every_shape_path_and_family_the_last_policy_decides_and_no_request_fails(found: Result):
+    assert len(found.rows) == len(GROUPS) * 2 * 4
     assert all(row.failures == 0 and row.requests == 30 for row in found.rows)
 
 
 def test_elements_are_read_back_where_a_plane_holds_something(found: Result):
     assert all((row.elements > 0) == (row.plane == "nftables") for row in found.rows)
-    more = {row.shape: row.elements for row in found.rows if row.policies == 10}
-    none = {row.shape: row.elements for row in found.rows if row.plane == "nftables" and row.policies == 0}
-    assert all(more[shape] > none[shape] for shape in shapes.SHAPES)
+    more = {(row.path, row.shape, row.family): row.elements for row in found.rows if row.policies == 10}
+    none = {
+        (row.path, row.shape, row.family): row.elements
+        for row in found.rows
+        if (row.plane, row.policies) == ("nftables", 0)
+    }
+    assert all(more[group] > none[group] for group in none)
 
 
 def test_nothing_is_faster_than_the_bare_path_by_half(found: Result):

@@ -8,14 +8,14 @@ import pytest
 import yaml
 
 from lab.bench.fakes import FakeArena
-from vallum.lab.bench import policy_cost
-from vallum.lab.bench.policy_cost import FULL, QUICK, Plan, Result, carry_out, cells_of, show
+from vallum.lab.bench import policy_cost, report
+from vallum.lab.bench.policy_cost import FULL, QUICK, Group, Plan, Result, carry_out, cells_of
 from vallum.lab.bench.results import Row
 from vallum.lab.bench.rounds import Cell, Pace
 from vallum.model.errors import KernelError
 
 SMALL = Plan(
-    (("one-node", "ports"), ("one-node", "ranges"), ("two-nodes", "blocks")),
+    (Group("one-node", "ports"), Group("one-node", "ranges"), Group("two-nodes", "blocks")),
     (0, 10, 20),
     (512, 1 << 20),
     Pace(8, 40, 5),
@@ -59,6 +59,15 @@ def test_goals_are_met_when_the_plane_is_flat_and_near_tracking():
     assert len(found.goals) == 3 * 2 * 2 + 1
 
 
+def test_ipv6_has_to_be_flat_and_its_ratio_to_tracking_is_no_goal():
+    found, _, _ = carried(Plan((Group("two-nodes", "ports", 6),), (0, 10), (512,), Pace(6, 6, 5)), cost=cost)
+    assert [goal.goal for goal in found.goals] == [
+        "nftables at 10 policies against 0: two-nodes, ports, .5k, IPv6",
+        "failed requests",
+    ]
+    assert {row.family for row in found.rows} == {6}
+
+
 def test_a_plane_that_grows_misses_its_goals():
     found, _, _ = carried(cost=lambda plane, count: 1 + count / 100 if plane == "nftables" else 1)
     says = {goal.goal: goal.says for goal in found.goals}
@@ -67,7 +76,7 @@ def test_a_plane_that_grows_misses_its_goals():
 
 
 def test_a_goal_that_straddles_its_limit_gets_rounds_up_to_the_most_and_is_then_not_shown():
-    plan = Plan((("one-node", "ports"),), (0, 10), (512,), Pace(10, 40, 2))
+    plan = Plan((Group("one-node", "ports"),), (0, 10), (512,), Pace(10, 40, 2))
     found, _, _ = carried(plan, cost=lambda _, count: 1 + 0.05 * bool(count))
     against = found.goals[0]
     assert (against.says, against.met) == ("not shown", False)
@@ -75,7 +84,7 @@ def test_a_goal_that_straddles_its_limit_gets_rounds_up_to_the_most_and_is_then_
 
 
 def test_a_goal_that_is_clear_stops_at_the_first_rounds():
-    plan = Plan((("one-node", "ports"),), (0, 10), (512,), Pace(10, 400, 2))
+    plan = Plan((Group("one-node", "ports"),), (0, 10), (512,), Pace(10, 400, 2))
     found, _, _ = carried(plan, cost=cost)
     assert {row.requests for row in found.rows} == {10 * 2}
 
@@ -92,35 +101,32 @@ def test_a_plane_that_does_not_enforce_is_found_before_anything_is_measured():
 
 
 def test_each_cell_with_policies_is_first_held_without_the_last():
-    _, arena, _ = carried(Plan((("one-node", "peers"),), (0, 10), (512,), Pace(6, 6, 1)))
+    _, arena, _ = carried(Plan((Group("one-node", "peers"),), (0, 10), (512,), Pace(6, 6, 1)))
     assert arena.held == [("none", 0), ("tracking", 0), ("nftables", 0), ("nftables", 9), ("nftables", 10)]
 
 
 def test_json_has_exactly_the_promised_keys():
     found, _, _ = carried(cost=cost)
-    record = json.loads(show(found, "json"))
+    record = json.loads(report.show("policy-cost", found.rows, found.goals, str, "json"))
     assert list(record) == ["bench", "commit", "kernel", "cores", "rows", "goals"]
     assert record["bench"] == "policy-cost"
     assert {tuple(row) for row in record["rows"]} == {tuple(field.name for field in fields(Row))}
     assert all({"goal", "value", "limit", "met"} <= set(goal) for goal in record["goals"])
-    assert yaml.safe_load(show(found, "yaml")) == record
+    assert yaml.safe_load(report.show("policy-cost", found.rows, found.goals, str, "yaml")) == record
 
 
 def test_quick_and_full_measure_what_the_readme_of_the_bench_says():
     assert QUICK.counts == (0, 200, 10_000)
     assert QUICK.sizes == (512,)
-    assert {shape for path, shape in QUICK.groups if path == "one-node"} == {
-        "ports",
-        "peers",
-        "both",
-        "blocks",
-        "ranges",
-    }
-    assert [shape for path, shape in QUICK.groups if path == "two-nodes"] == ["ports"]
-    assert len(FULL.groups) == 10
+    all_shapes = {"ports", "peers", "both", "blocks", "ranges"}
+    for family in (4, 6):
+        ours = [group for group in QUICK.groups if group.family == family]
+        assert {group.shape for group in ours if group.path == "one-node"} == all_shapes
+        assert [group.shape for group in ours if group.path == "two-nodes"] == ["ports"]
+    assert len(set(FULL.groups)) == 2 * 2 * len(all_shapes)
     assert FULL.counts == (0, 10, 50, 100, 200, 1_000, 10_000)
     assert FULL.sizes == (512, 1_024, 10_240, 102_400, 1_048_576)
-    assert cells_of("one-node", "ports", (0, 200))[-1] == Cell("nftables", "one-node", "ports", 200)
+    assert cells_of(Group("one-node", "ports", 6), (0, 200))[-1] == Cell("nftables", "one-node", "ports", 200, 6)
 
 
 @pytest.mark.parametrize(("factor", "status"), [(1.0, 0), (1.5, 1)])

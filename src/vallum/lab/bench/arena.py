@@ -3,7 +3,7 @@
 Built small instead of by the lab's cluster: no agents (they would take the machine's time while we measure), one
 pair of pods, and a dozen of it alive at once. Runs inside a sandbox, whose end takes all of it away. Client and
 server share one CPU: a request is then the sum of its work, not a matter of which core was awake, and the
-remaining cores keep everybody else away from it. Ignores: removal, and IPv6.
+remaining cores keep everybody else away from it. Ignores: removal.
 """
 
 import subprocess
@@ -57,13 +57,13 @@ class NamespaceArena:
     def __init__(self, tool: Path, cpu: int | None) -> None:
         self._tool = tool
         self._cpu = cpu
-        self._seats: dict[tuple[str, int], NamespaceSeat] = {}
+        self._seats: dict[str, NamespaceSeat] = {}
 
-    def seat(self, path: str, number: int) -> "NamespaceSeat":
+    def seat(self, path: str, family: int, number: int) -> "NamespaceSeat":
         """See `seats.Arena`."""
-        key = path, number
+        key = f"{path}-{family}-{number}"
         if key not in self._seats:
-            self._seats[key] = NamespaceSeat(f"{path}-{number}", PATHS[path], self._tool, self._cpu)
+            self._seats[key] = NamespaceSeat(key, ends_on(PATHS[path], family), self._tool, self._cpu)
         return self._seats[key]
 
     def close(self) -> None:
@@ -75,8 +75,8 @@ class NamespaceArena:
 class NamespaceSeat:
     """See `seats.Seat`. Client on node 1, server on the last node."""
 
-    def __init__(self, name: str, nodes: int, tool: Path, cpu: int | None) -> None:
-        self.ends = _ends(nodes)
+    def __init__(self, name: str, ends: Ends, tool: Path, cpu: int | None) -> None:
+        self.ends = ends
         self._nodes = [links.place(name, node.name) for node in self.ends.nodes]
         links.build(name, self.ends)
         self._planes: dict[str, NftablesPlane] = {}
@@ -120,11 +120,17 @@ class NamespaceSeat:
         return program.size()
 
 
-def _ends(nodes: int) -> Ends:
-    """One pod address from each node's range, 10.44.i.0/24; the same in every seat."""
-    names = [Node(f"node-{number}", addresses=(ip_address(f"10.255.{number}.1"),)) for number in range(1, nodes + 1)]
-    client = end("client", names[0].name, "10.44.1.2")
-    return Ends(client, end("server", names[-1].name, f"10.44.{nodes}.3"), tuple(names))
+_NODES = {4: "10.255.{}.1", 6: "fd44:0:0:ff{}::1"}
+_PODS = {4: "10.44.{}.{}", 6: "fd44:0:0:{}::{}"}
+"""As in the lab: node i has 10.44.i.0/24 and fd44:0:0:i::/64."""
+
+
+def ends_on(count: int, family: int) -> Ends:
+    """The client on the first node, the server on the last; the same addresses in every seat."""
+    numbers = range(1, count + 1)
+    nodes = tuple(Node(f"node-{one}", addresses=(ip_address(_NODES[family].format(one)),)) for one in numbers)
+    client = end("client", nodes[0].name, _PODS[family].format(1, 2))
+    return Ends(client, end("server", nodes[-1].name, _PODS[family].format(count, 3)), nodes)
 
 
 def _local(ends: Ends, node: Node) -> LocalNode:

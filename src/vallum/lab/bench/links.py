@@ -19,6 +19,13 @@ _MTU = 1500
 _GATEWAYS = {4: ip_address("169.254.1.1"), 6: ip_address("fe80::1")}
 _DEFAULTS = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 _FORWARD = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+# the machine's own IPv4 settings are inherited, and a source check of its own would be in every figure
+_SETTINGS = {
+    "net/ipv4/conf/all/rp_filter": 0,
+    "net/ipv4/conf/default/rp_filter": 0,
+    "net/ipv6/conf/default/accept_dad": 0,
+    "net/ipv6/conf/default/accept_ra": 0,
+}
 
 
 def place(seat: str, name: str) -> str:
@@ -36,18 +43,23 @@ def build(seat: str, ends: Ends) -> None:
     several = len(ends.nodes) > 1
     routers = [place(seat, node.name) for node in ends.nodes] + [place(seat, "router")] * several
     for name in routers:
-        netns.create(name)
-        with netns.entered(name):
-            sysctl.write(_FORWARD[ends.address.version], 1)
+        _make(name, _SETTINGS | {_FORWARD[ends.address.version]: 1})
     for pod in (ends.client, ends.server):
         _plug_pod(seat, pod)
     for node in ends.nodes if several else ():
         _plug_node(seat, node, ends)
 
 
+def _make(name: str, settings: dict[str, int]) -> None:
+    netns.create(name)
+    with netns.entered(name):
+        for key, value in settings.items():
+            sysctl.write(key, value)
+
+
 def _plug_pod(seat: str, pod: Pod) -> None:
     inside, address = place(seat, pod.id.name), pod.addresses[0]
-    netns.create(inside)
+    _make(inside, _SETTINGS)
     near, far = _mac(seat, f"{inside} near"), _mac(seat, f"{inside} far")
     gateway, alone = _GATEWAYS[address.version], _alone(address)
     with _rtnetlink(place(seat, pod.node or "")) as node:

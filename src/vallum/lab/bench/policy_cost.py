@@ -5,23 +5,19 @@ nftables} x policies x shapes x sizes x paths. Cells that are compared sit side 
 interleaved rounds. What it ignores: throughput, load, and what a change of policy costs; other benches do that.
 """
 
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import yaml
-
-from vallum import __version__
-from vallum.lab.bench import results, shapes, tables
+from vallum.lab.bench import report, results, shapes, tables
 from vallum.lab.bench.arena import open_arena
 from vallum.lab.bench.build import load_tool
 from vallum.lab.bench.inside import in_sandbox
-from vallum.lab.bench.results import NONE, TRACKING, Goal, Row
+from vallum.lab.bench.report import Goal
+from vallum.lab.bench.results import NONE, TRACKING, Row
 from vallum.lab.bench.rounds import Cell, Pace, Series, measure, prepare
 from vallum.lab.bench.seats import Arena
 from vallum.lab.bench.stats import Met
@@ -33,10 +29,22 @@ SEED = 2016
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is measured. Each (path, shape) is a group of cells that are compared with each other."""
+class Group:
+    """Cells that are compared with each other."""
 
-    groups: tuple[tuple[str, str], ...]
+    path: str
+    shape: str
+    family: int = 4
+
+    def __str__(self) -> str:
+        return f"{self.path}, {self.shape}, IPv{self.family}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured."""
+
+    groups: tuple[Group, ...]
     counts: tuple[int, ...]
     sizes: tuple[int, ...]
     pace: Pace
@@ -51,13 +59,17 @@ class Result:
 
 
 QUICK = Plan(
-    (*((ONE_NODE, shape) for shape in shapes.SHAPES), (TWO_NODES, "ports")),
+    tuple(
+        group
+        for family in (4, 6)
+        for group in (*(Group(ONE_NODE, shape, family) for shape in shapes.SHAPES), Group(TWO_NODES, "ports", family))
+    ),
     (0, 200, 10_000),
     (512,),
     Pace(rounds=40, most=200, requests=50),
 )
 FULL = Plan(
-    tuple((path, shape) for path in (ONE_NODE, TWO_NODES) for shape in shapes.SHAPES),
+    tuple(Group(path, shape, family) for family in (4, 6) for path in (ONE_NODE, TWO_NODES) for shape in shapes.SHAPES),
     shapes.COUNTS,
     tables.BLOG_SIZES,
     Pace(rounds=40, most=400, requests=50),
@@ -71,7 +83,7 @@ def run(quick: bool, output: str, echo: Callable[[str], None]) -> int:
     """
     tool = load_tool()
     found = in_sandbox(lambda: _measured(QUICK if quick else FULL, tool), Result, tool.parent)
-    echo(show(found, output))
+    echo(report.show("policy-cost", found.rows, found.goals, lambda: tables.text(found.rows, found.goals), output))
     return 0 if all(goal.met for goal in found.goals) else 1
 
 
@@ -80,27 +92,18 @@ def carry_out(plan: Plan, arena: Arena, tell: Callable[[str], None]) -> Result:
     rng = Random(SEED)
     rows: list[Row] = []
     goals: list[Goal] = []
-    for number, (path, shape) in enumerate(plan.groups, start=1):
-        tell(f"{number}/{len(plan.groups)} {path}, {shape}")
-        for series in _group(plan, path, shape, arena, rng):
+    for number, group in enumerate(plan.groups, start=1):
+        tell(f"{number}/{len(plan.groups)} {group}")
+        for series in _measured_group(plan, group, arena, rng):
             rows += results.rows(series)
             goals += results.goals(series, PLANE)
     return Result(rows, [*goals, results.no_failures(rows)])
 
 
-def show(found: Result, output: str) -> str:
-    """The result in the wanted form."""
-    kernel, cores = os.uname().release, os.cpu_count() or 1
-    if output == "table":
-        return tables.text(found.rows, found.goals) + f"\n\n{_commit()}, Linux {kernel}, {cores} cores"
-    record = results.as_json(found.rows, found.goals, _commit(), kernel, cores)
-    return json.dumps(record, indent=2) if output == "json" else yaml.safe_dump(record, sort_keys=False).rstrip()
-
-
-def cells_of(path: str, shape: str, counts: Sequence[int]) -> list[Cell]:
+def cells_of(group: Group, counts: Sequence[int]) -> list[Cell]:
     """The cells of a group: the two set-ups without policies, and the plane with each number of them."""
-    bare = [Cell(plane, path, shape, 0) for plane in (NONE, TRACKING)]
-    return bare + [Cell(PLANE, path, shape, count) for count in counts]
+    wanted = [*((plane, 0) for plane in (NONE, TRACKING)), *((PLANE, count) for count in counts)]
+    return [Cell(plane, group.path, group.shape, count, group.family) for plane, count in wanted]
 
 
 def _measured(plan: Plan, tool: Path) -> Result:
@@ -109,26 +112,14 @@ def _measured(plan: Plan, tool: Path) -> Result:
         return carry_out(plan, arena, _tell)
 
 
-def _group(plan: Plan, path: str, shape: str, arena: Arena, rng: Random) -> list[list[Series]]:
-    cells = cells_of(path, shape, plan.counts)
+def _measured_group(plan: Plan, group: Group, arena: Arena, rng: Random) -> list[list[Series]]:
+    cells = cells_of(group, plan.counts)
     seats = prepare(arena, cells)
     return [measure(seats, cells, size, plan.pace, rng=rng, is_open=_is_open) for size in plan.sizes]
 
 
 def _is_open(group: Sequence[Series]) -> bool:
     return any(goal.says == Met.NOT_SHOWN for goal in results.goals(group, PLANE))
-
-
-def _commit() -> str:
-    """The commit of the checkout that runs, the version where it is installed without one."""
-    here = Path(__file__).parent
-    asked = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return asked.stdout.strip() or f"version {__version__}"
 
 
 def _tell(text: str) -> None:

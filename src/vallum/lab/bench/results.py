@@ -6,10 +6,11 @@ and where they come from stands in the design of the measurement: a goal is met 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
+from vallum.lab.bench.report import Goal, goal, none_of
 from vallum.lab.bench.rounds import Series
-from vallum.lab.bench.stats import Interval, Met, judge, paired_ratio, summary
+from vallum.lab.bench.stats import paired_ratio, summary
 
 NONE, TRACKING = "none", "tracking"
 """Set-ups, not planes: nothing at all, and connection tracking without a rule."""
@@ -37,23 +38,7 @@ class Row:
     ratio_low: float
     ratio_high: float
     elements: int
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """A goal and what was found. `says`: met, not met, or not shown; only the first is `met`."""
-
-    goal: str
-    value: float
-    low: float
-    high: float
-    limit: float
-    says: str
-
-    @property
-    def met(self) -> bool:
-        """Reports whether the whole interval lies within the limit."""
-        return self.says == Met.MET
+    family: int = 4
 
 
 def flat_limit(shape: str) -> float:
@@ -72,30 +57,17 @@ def goals(group: Sequence[Series], plane: str) -> list[Goal]:
     cell = max((one.cell for one in group if one.cell.plane == plane), key=lambda cell: cell.policies)
     top, zero = _find(group, plane, cell.policies), _find(group, plane, 0)
     tracked = _find(group, TRACKING, 0)
-    where = f"{cell.path}, {cell.shape}, {size_name(top.size)}"
+    where = f"{cell.path}, {cell.shape}, {size_name(top.size)}" + (", IPv6" if cell.family == 6 else "")
     against = f"{plane} at {cell.policies:,} policies against"
-    return [
-        _goal(f"{against} 0: {where}", paired_ratio(top.rounds, zero.rounds), flat_limit(cell.shape)),
-        _goal(f"{against} tracking: {where}", paired_ratio(top.rounds, tracked.rounds), TRACKING_LIMIT),
-    ]
+    flat = goal(f"{against} 0: {where}", paired_ratio(top.rounds, zero.rounds), flat_limit(cell.shape))
+    if cell.family == 6:
+        return [flat]
+    return [flat, goal(f"{against} tracking: {where}", paired_ratio(top.rounds, tracked.rounds), TRACKING_LIMIT)]
 
 
 def no_failures(found: Sequence[Row]) -> Goal:
     """Every request of every row was answered in full."""
-    failed = sum(row.failures for row in found)
-    return Goal("failed requests", failed, failed, failed, 0, (Met.NOT_MET if failed else Met.MET).value)
-
-
-def as_json(found: Sequence[Row], reached: Sequence[Goal], commit: str, kernel: str, cores: int) -> dict[str, object]:
-    """The object of `-o json`, as every bench prints it."""
-    return {
-        "bench": "policy-cost",
-        "commit": commit,
-        "kernel": kernel,
-        "cores": cores,
-        "rows": [_rounded(asdict(row)) for row in found],
-        "goals": [_rounded(asdict(goal) | {"met": goal.met}) for goal in reached],
-    }
+    return none_of("failed requests", sum(row.failures for row in found))
 
 
 def size_name(size: int) -> str:
@@ -119,13 +91,5 @@ def _row(series: Series, base: Series) -> Row:
         *(cell.plane, cell.path, cell.shape, cell.policies, series.size, len(times) + failures, failures),
         *(found.mean, found.median, found.p99),
         *(ratio.value, ratio.low, ratio.high),
-        series.elements,
+        *(series.elements, cell.family),
     )
-
-
-def _goal(text: str, found: Interval, limit: float) -> Goal:
-    return Goal(text, found.value, found.low, found.high, limit, judge(found, limit).value)
-
-
-def _rounded(record: dict[str, object]) -> dict[str, object]:
-    return {key: round(value, 4) if isinstance(value, float) else value for key, value in record.items()}

@@ -21,15 +21,16 @@ PATIENCE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What is measured: a plane on a path with a number of policies of a shape."""
+    """What is measured: a plane on a path in a family with a number of policies of a shape."""
 
     plane: str
     path: str
     shape: str
     policies: int
+    family: int = 4
 
     def __str__(self) -> str:
-        return f"{self.plane}, {self.path}, {self.policies} policies ({self.shape})"
+        return f"{self.plane}, {self.path}, IPv{self.family}, {self.policies} policies ({self.shape})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Series:
 
 def prepare(arena: Arena, cells: Sequence[Cell]) -> list[tuple[Seat, int]]:
     """Give each cell a seat, prove that it enforces, and return the seats with their elements."""
-    return [_prepare(arena.seat(cell.path, number), cell) for number, cell in enumerate(cells)]
+    return [_prepare(arena.seat(cell.path, cell.family, number), cell) for number, cell in enumerate(cells)]
 
 
 def measure(

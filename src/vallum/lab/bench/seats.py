@@ -43,8 +43,8 @@ class Seat(Protocol):
 
 
 class Arena(Protocol):
-    """Seats by path and number. The same number gives the same seat again."""
+    """Seats by path, family (4 or 6) and number. The same number gives the same seat again."""
 
-    def seat(self, path: str, number: int) -> Seat:
+    def seat(self, path: str, family: int, number: int) -> Seat:
         """The seat, built when first asked for. Raises KernelError."""
         ...

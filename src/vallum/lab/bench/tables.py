@@ -6,9 +6,11 @@ is what compares.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
-from vallum.lab.bench.results import NONE, SOUGHT, TRACKING, Goal, Row, size_name
+from vallum.lab.bench.report import Goal, goals_text, lay
+from vallum.lab.bench.results import NONE, SOUGHT, TRACKING, Row, size_name
 
 BLOG_SIZES = (512, 1 << 10, 10 << 10, 100 << 10, 1 << 20)
 BLOG: dict[int, tuple[float, ...]] = {
@@ -20,14 +22,14 @@ BLOG: dict[int, tuple[float, ...]] = {
 }
 """Mean request time in ms (Kubernetes blog, 2016, Romana 0.9.3.1 on iptables): policies -> by size."""
 
-Table = list[list[str]]
 Value = TypeVar("Value")
 
 
 def text(rows: Sequence[Row], goals: Sequence[Goal]) -> str:
     """All tables, for a terminal or a file."""
-    parts = [part for path in _unique(row.path for row in rows) for part in _blog_form(rows, path)]
-    return "\n\n".join([*parts, _shapes(rows), _goals(goals)])
+    places = _unique((row.path, row.family) for row in rows)
+    parts = [part for path, family in places for part in _blog_form(rows, path, family)]
+    return "\n\n".join([*parts, _shapes(rows), goals_text(f"Goals (against tracking {SOUGHT:.2f} is sought)", goals)])
 
 
 def cost(row: Row, rows: Sequence[Row]) -> float:
@@ -36,13 +38,22 @@ def cost(row: Row, rows: Sequence[Row]) -> float:
     return 100 * (row.mean_us / zero.mean_us - 1)
 
 
-def _key(row: Row) -> tuple[str, str, str, int]:
-    return row.plane, row.path, row.shape, row.size
+def _tracked(row: Row, rows: Sequence[Row]) -> float:
+    """The median against that of connection tracking; the goals have the interval."""
+    base = replace(row, plane=TRACKING)
+    return row.median_us / next(one.median_us for one in rows if _key(one) == _key(base))
 
 
-def _blog_form(rows: Sequence[Row], path: str) -> list[str]:
+def _key(row: Row) -> tuple[str, str, int, str, int]:
+    return row.plane, row.path, row.family, row.shape, row.size
+
+
+def _blog_form(rows: Sequence[Row], path: str, family: int) -> list[str]:
     """Time by size and policies, and cost in percent: shape ports, the one that was measured then."""
-    ours = [row for row in rows if (row.path, row.shape) == (path, "ports") and row.plane not in (NONE, TRACKING)]
+    same = [row for row in rows if (row.path, row.family, row.shape) == (path, family, "ports")]
+    ours = [row for row in same if row.plane not in (NONE, TRACKING)]
+    if not ours:
+        return []
     sizes = _unique(row.size for row in ours)
     head = ["policies", *(size_name(size) for size in sizes), *(f"2016 {size_name(size)}" for size in sizes)]
     times, costs = [head], [head]
@@ -53,10 +64,10 @@ def _blog_form(rows: Sequence[Row], path: str) -> list[str]:
         if count:
             percent = [f"{cost(row, rows):+.1f} %" for row in cells]
             costs.append([f"{count:,}", *percent, *_then(count, sizes, relative=True)])
-    title = f"{ours[0].plane}, {path}, policies that allow a port" if ours else path
+    title = f"{ours[0].plane}, {path}, IPv{family}, policies that allow a port"
     return [
-        f"Mean request time in ms by response size ({title}; 2016: Romana on iptables, another machine)\n{_lay(times)}",
-        f"Cost of policies: mean against 0 policies ({title})\n{_lay(costs)}",
+        f"Mean request time in ms by response size ({title}; 2016: Romana on iptables, another machine)\n{lay(times)}",
+        f"Cost of policies: mean against 0 policies ({title})\n{lay(costs)}",
     ]
 
 
@@ -74,37 +85,19 @@ def _then_cell(count: int, size: int, *, relative: bool) -> str:
 
 
 def _shapes(rows: Sequence[Row]) -> str:
-    head = ["path", "shape", "plane", "policies", "size", "median us", "p99 us", "ratio", "95 %", "elements", "failed"]
+    where = ["path", "", "shape", "plane"]
+    what = ["policies", "size", "median us", "p99 us", "ratio", "95 %", "tracked", "elements", "failed"]
     body = [
         [
-            *(row.path, row.shape, row.plane, f"{row.policies:,}", size_name(row.size)),
+            *(row.path, f"IPv{row.family}", row.shape, row.plane, f"{row.policies:,}", size_name(row.size)),
             *(f"{row.median_us:.1f}", f"{row.p99_us:.1f}", f"{row.ratio:.3f}"),
-            *(f"{row.ratio_low:.3f}-{row.ratio_high:.3f}", f"{row.elements:,}", f"{row.failures} of {row.requests:,}"),
+            *(f"{row.ratio_low:.3f}-{row.ratio_high:.3f}", f"{_tracked(row, rows):.3f}"),
+            *(f"{row.elements:,}", f"{row.failures} of {row.requests:,}"),
         ]
         for row in rows
     ]
-    return f"Median against the same path without any plane\n{_lay([head, *body], text=3)}"
-
-
-def _goals(goals: Sequence[Goal]) -> str:
-    body = [
-        [goal.goal, f"{goal.value:.3f}", f"{goal.low:.3f}-{goal.high:.3f}", f"{goal.limit:.2f}", goal.says]
-        for goal in goals
-    ]
-    table = _lay([["goal", "value", "95 %", "at most", ""], *body], text=1)
-    return f"Goals (against tracking {SOUGHT:.2f} is sought)\n{table}"
-
-
-def _lay(table: Table, text: int = 1) -> str:
-    """Columns of equal width, the first `text` of them left, figures right."""
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column < text else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    )
+    title = "Median against the same path without any plane (ratio), and with connection tracking alone (tracked)"
+    return f"{title}\n{lay([[*where, *what], *body], text=len(where))}"
 
 
 def _unique(values: Iterable[Value]) -> list[Value]:

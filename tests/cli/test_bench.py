@@ -1,0 +1,47 @@
+"""The words of `vallum bench`."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from vallum.cli.bench import command
+from vallum.lab.bench import policy_cost, restore
+from vallum.model.errors import InputError
+
+
+@pytest.mark.parametrize("status", [0, 1])
+@pytest.mark.parametrize(("name", "module"), [("policy-cost", policy_cost), ("restore", restore)])
+def test_the_exit_status_is_the_measurements(
+    monkeypatch: pytest.MonkeyPatch, name: str, module: ModuleType, status: int
+):
+    asked = []
+
+    def run(*words: Any) -> int:
+        asked.append(words[-3:-1])
+        words[-1]("figures")
+        return status
+
+    monkeypatch.setattr(module, "run", run)
+    done = CliRunner().invoke(command, [name, "--quick", "-o", "json"])
+    assert (done.exit_code, done.output, asked) == (status, "figures\n", [(True, "json")])
+
+
+def test_help_says_what_is_measured_and_against_what():
+    assert "Romana's measurement of 2016" in CliRunner().invoke(command, ["policy-cost", "--help"]).output
+    assert "p99 below 100 ms" in CliRunner().invoke(command, ["restore", "--help"]).output
+
+
+def test_a_measurement_that_there_is_not_is_refused_with_the_name():
+    done = CliRunner().invoke(command, ["speed"])
+    assert done.exit_code == 2
+    assert "speed" in done.output
+
+
+def test_without_the_shop_the_cure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vallum.cli.bench.__file__", str(tmp_path / "a/b/c/bench.py"))
+    with pytest.raises(InputError, match="--world DIR"):
+        CliRunner().invoke(command, ["restore"], catch_exceptions=False)
