@@ -7,7 +7,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from vallum.kernel.nfnetlink import Message, attribute, message, messages, open_socket
+from vallum.kernel.nfnetlink import Message, attribute, message, messages, open_socket, queued
 from vallum.model.errors import KernelError
 
 _SUBSYSTEM = 4  # NFNL_SUBSYS_ULOG
@@ -62,17 +62,12 @@ class Nflog:
     def drain(self) -> list[Logged]:
         """Everything that is queued."""
         found: list[Logged] = []
-        while True:
-            try:
-                data = self._socket.recv(1 << 17)
-            except BlockingIOError:
-                return found
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        for data in queued(self._socket):
+            if data is None:
                 self.lost += 1
                 continue
             found += [_logged(one) for one in messages(data) if (one.subsystem, one.type) == (_SUBSYSTEM, _PACKET)]
+        return found
 
 
 def _logged(one: Message) -> Logged:

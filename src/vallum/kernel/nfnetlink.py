@@ -3,6 +3,7 @@
 Only decoding and one socket; what the messages mean stands in `nftwatch` and `nflog`.
 """
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -39,6 +40,19 @@ def open_socket(group: int = 0, receive_buffer: int = 1 << 20) -> socket.socket:
         sock.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
     sock.setblocking(False)
     return sock
+
+
+def queued(sock: socket.socket) -> Iterator[bytes | None]:
+    """Every datagram that waits in a non-blocking socket; None where the kernel lost some for want of room."""
+    while True:
+        try:
+            yield sock.recv(1 << 17)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            yield None
 
 
 def messages(data: bytes) -> Iterator[Message]:

@@ -4,11 +4,10 @@ A transaction ends with NEWGEN, which names the process. A full buffer is an eve
 reader looks at the kernel instead of guessing.
 """
 
-import errno
 import struct
 from dataclasses import dataclass
 
-from vallum.kernel.nfnetlink import Message, messages, open_socket
+from vallum.kernel.nfnetlink import Message, messages, open_socket, queued
 
 _GROUP = 7  # NFNLGRP_NFTABLES
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
@@ -52,21 +51,13 @@ class NftWatch:
     def drain(self) -> list[Transaction | Overflow]:
         """Everything that is queued. A transaction that did not touch our table is left out."""
         found: list[Transaction | Overflow] = []
-        while True:
-            try:
-                data = self._socket.recv(1 << 17)
-            except BlockingIOError:
-                return found
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        for data in queued(self._socket):
+            if data is None:
                 self._what.clear()
                 found.append(Overflow())
-                continue
-            for message in messages(data):
-                transaction = self._take(message)
-                if transaction is not None:
-                    found.append(transaction)
+            else:
+                found += filter(None, map(self._take, messages(data)))
+        return found
 
     def _take(self, message: Message) -> Transaction | None:
         if message.subsystem != _SUBSYSTEM:
