@@ -27,6 +27,8 @@ PATIENCE = 10.0
 class Queue:
     """Reports that a test puts in: readable as soon as there is one."""
 
+    lost = 0
+
     def __init__(self) -> None:
         self._read, self._write = os.pipe2(os.O_NONBLOCK)
         self._queue: list[Any] = []
@@ -93,6 +95,7 @@ class Run:
     def __init__(self, agent: Agent, settings: Settings) -> None:
         self.agent, self.settings = agent, settings
         self.plane = FakePlane.one
+        self.ended: asyncio.Task[None]
 
     def write(self, things: Iterable[Object]) -> None:
         """Replace the world."""
@@ -139,7 +142,7 @@ async def running(things: Iterable[Object], **more: Any) -> AsyncIterator[Run]:
         dataplane.PLANES["fake"] = ("fakeplane:FakePlane",)
         found = Run(Agent(settings), settings)
         found.write(things)
-        task = asyncio.create_task(found.agent.run())
+        task = found.ended = asyncio.create_task(found.agent.run())
         try:
             while not (settings.socket.exists() or task.done()):  # noqa: ASYNC110 - nothing tells of the file
                 await asyncio.sleep(0.001)
@@ -147,7 +150,8 @@ async def running(things: Iterable[Object], **more: Any) -> AsyncIterator[Run]:
             yield found
         finally:
             found.agent._stop.set()
-            await task
+            if not task.done():
+                await task
 
 
 def with_agent(piece: Callable[[Run], Awaitable[Result]], things: Iterable[Object], **more: Any) -> Result:

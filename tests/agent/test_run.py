@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from build import NODE1, pod, policy, space
-from fakeplane import Run, running, with_agent
+from fakeplane import PATIENCE, Run, running, with_agent
 from inside import run_inside
 from vallum.dataplane import Denial, Meddling
 from vallum.policy.ruleset import Way
@@ -190,3 +190,20 @@ def test_when_it_stops_the_socket_goes_and_the_plane_keeps_enforcing():
         return before, run.settings.socket.exists(), held(run)
 
     assert run_inside(lambda: asyncio.run(body())) == (True, False, 1)
+
+
+def test_a_bug_in_a_callback_ends_the_agent_instead_of_spinning():
+    async def piece(run: Run) -> str:
+        run.plane.records.drain = broken  # type: ignore[method-assign]
+        run.plane.records.put(Denial(Way.INGRESS, reply=False, packet=b""))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await run.ended
+        except ZeroDivisionError as error:
+            return str(error)
+        return "it went on"
+
+    def broken() -> list[object]:
+        raise ZeroDivisionError("a bug")
+
+    assert with_agent(piece, WORLD) == "a bug"

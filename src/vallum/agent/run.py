@@ -14,7 +14,7 @@ from vallum.agent.reconcile import Report, reconcile
 from vallum.agent.settings import Settings
 from vallum.agent.status import Status
 from vallum.agent.world import World
-from vallum.dataplane import Denial, Meddling, Reports
+from vallum.dataplane import Denials, Meddling, Reports
 from vallum.flows.drops import Drops
 from vallum.kernel.rtevents import Change, RouteWatch
 from vallum.model.errors import InputErrors, KernelError
@@ -36,6 +36,7 @@ class Agent:
         self._status = Status(settings)
         self._drops = Drops()
         self._judge: Judge | None = None
+        self._bug: BaseException | None = None
         self._doubts: list[Meddling] = []
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
@@ -47,6 +48,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stop.set)
+        loop.set_exception_handler(self._broke)
         self._listen(loop)
         server = await self._api.serve()
         try:
@@ -59,6 +61,15 @@ class Agent:
             server.close()
             self._settings.socket.unlink(missing_ok=True)
             self._worker.shutdown()
+        if self._bug is not None:
+            raise self._bug
+
+    def _broke(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A bug in a callback stops all, as one in a task does: the kernel enforces on, and we are restarted."""
+        loop.default_exception_handler(context)
+        self._bug = context.get("exception")
+        if self._bug is not None:
+            self._stop.set()
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         self._meddling: list[Reports[Meddling]] = []
@@ -152,8 +163,9 @@ class Agent:
         if found:
             self._want()
 
-    def _denied(self, denials: Reports[Denial]) -> None:
+    def _denied(self, denials: Denials) -> None:
         found, judge = denials.drain(), self._judge
+        self._status.unrecorded = denials.lost
         if judge is None:
             return
         for denial in found:

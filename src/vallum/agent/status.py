@@ -26,6 +26,7 @@ class Status:
     repairs: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=64))
     reconciles: int = 0
     repaired: int = 0
+    unrecorded: int = 0
 
     def repair(self, what: str, by: str, how: str) -> None:
         """Something of ours was changed by somebody else and is restored."""
@@ -47,4 +48,5 @@ class Status:
             "repaired": self.repaired,
             "reconciles": self.reconciles,
             "drops": drops,
+            "unrecorded": self.unrecorded,
         }

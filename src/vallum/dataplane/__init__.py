@@ -47,6 +47,15 @@ class Reports(Protocol, Generic[Reported_co]):
         ...
 
 
+class Denials(Reports[Denial], Protocol):
+    """Denials as they happen."""
+
+    @property
+    def lost(self) -> int:
+        """How often the kernel had no room for more records. What is lost is still dropped and counted there."""
+        ...
+
+
 class DataPlane(Protocol, Generic[Program]):
     """What every plane does. `render` is pure; `apply`, `read` and `clear` block and run in one worker thread.
 
@@ -79,7 +88,7 @@ class DataPlane(Protocol, Generic[Program]):
         """Changes of what is ours by others, None for a plane that cannot tell. Own changes are left out."""
         ...
 
-    def denials(self) -> Reports[Denial] | None:
+    def denials(self) -> Denials | None:
         """Dropped packets as they happen, None for a plane that does not record them."""
         ...
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vallum.dataplane import Denial, Meddling, Reports
+from vallum.dataplane import Denials, Meddling, Reports
 from vallum.model.attachment import LocalNode
 from vallum.model.packet import Packet
 from vallum.policy.classify import Tables
@@ -47,7 +47,7 @@ class MemoryPlane:
         """Nobody else can change it."""
         return None
 
-    def denials(self) -> Reports[Denial] | None:
+    def denials(self) -> Denials | None:
         """`passes` answers instead."""
         return None
 

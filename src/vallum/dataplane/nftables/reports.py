@@ -41,6 +41,11 @@ class LoggedDenials:
     def __init__(self) -> None:
         self._log = Nflog(LOG_GROUP)
 
+    @property
+    def lost(self) -> int:
+        """How often the kernel had no room for more records."""
+        return self._log.lost
+
     def fileno(self) -> int:
         """The descriptor to wait on."""
         return self._log.fileno()
