@@ -72,7 +72,7 @@ class Demo:
             mounts=frozenset(mount_points()),
             pins=frozenset(map(str, Path("/sys/fs/bpf").rglob("*"))) if os.geteuid() == 0 else frozenset(),
             ruleset=ruleset(),
-            files=frozenset(map(str, self._folder.rglob("*"))) | names(Path("/run/vallum")),
+            files=frozenset(map(str, self._folder.rglob("*"))),
             processes=frozenset(marked(self._mark.encode())),
         )
 

@@ -1,6 +1,7 @@
 """`vallum demo`: the main job for a newcomer, printed as it happens."""
 
 import asyncio
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -130,12 +131,13 @@ class _Show:
             "FAILED: packets and judge differ" if self._odd else "Everything the packets did is what the judge says"
         )
         self._console.print(Text(f"\n{verdict}. {seconds:.1f} s, nothing left behind.", style="bold"))
+        name = "vallum" if shutil.which("vallum") else sys.argv[0]
         self._console.print(
             "Try next:\n"
-            "  vallum lab up -f examples/shop        the same cluster, to play with\n"
-            "  vallum lab exec shop/web -- ip addr   a command in a pod\n"
-            "  vallum explain -f examples/shop guest/outsider data/db 5432\n"
-            "  edit examples/shop/policies.yaml, then: vallum lab apply -f examples/shop"
+            f"  {name} lab up -f examples/shop        the same cluster, to play with\n"
+            f"  {name} lab exec shop/web -- ip addr   a command in a pod\n"
+            f"  {name} explain -f examples/shop guest/outsider data/db 5432\n"
+            f"  edit examples/shop/policies.yaml, then: {name} lab apply -f examples/shop"
         )
         return 1 if self._odd else 0
 

@@ -73,7 +73,9 @@ class Place:
         """Remove the files of a lab that has ended."""
         for file in (self.socket, self.folder / "pid", self.log, self.folder / "lock"):
             file.unlink(missing_ok=True)
-        for folder in (self.folder, self.folder.parent, self.folder.parent.parent):
+        folders = list(self.folder.parents)[:3]
+        own = [self.folder, *folders[:2], *(folder for folder in folders[2:] if folder == _own_base())]
+        for folder in own:
             try:
                 folder.rmdir()
             except OSError:  # another lab lives beside it
@@ -87,8 +89,14 @@ def place(name: str) -> Place:
     if os.geteuid() == 0:
         base = Path("/run")
     else:
-        base = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/vallum-{os.getuid()}")  # noqa: S108 - 0700, checked below
+        stated = os.environ.get("XDG_RUNTIME_DIR")
+        base = Path(stated) if stated else _own_base()
         base.mkdir(mode=0o700, exist_ok=True)
         if base.stat().st_uid != os.getuid():
             raise InputError(str(base), "belongs to somebody else; set XDG_RUNTIME_DIR to a folder of yours")
     return Place(name, base / "vallum" / "lab" / name)
+
+
+def _own_base() -> Path:
+    """Where a user without a runtime folder has one: made 0700, used only when it is theirs, removed when empty."""
+    return Path(f"/tmp/vallum-{os.getuid()}")  # noqa: S108
