@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -131,8 +132,7 @@ class Lab:
         await self.enforced()
         for pod in pods:
             plan = next(plan for plan in self.topology.pods if plan.pod == pod)
-            name, link = str(pod), plan.interface
-            await self.agents[plan.node].until(lambda status, n=name, i=link: status["pods"].get(n) == i, READY)  # type: ignore[misc]
+            await self.agents[plan.node].until(partial(_is_ready, str(pod), plan.interface), READY)
             self.cluster.link_up(pod)
 
     async def status(self) -> dict[str, Any]:
@@ -160,6 +160,11 @@ class Lab:
             await agent.stop()
         self.servers.close()
         self.cluster.destroy()
+
+
+def _is_ready(pod: str, interface: str, status: dict[str, Any]) -> bool:
+    """Reports whether the agent has read back the rules of a pod on this link."""
+    return bool(status["pods"].get(pod) == interface)
 
 
 @contextlib.asynccontextmanager
