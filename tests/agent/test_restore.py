@@ -111,6 +111,17 @@ def meddle_added_element(lab: Lab) -> list[str]:
     return ["add", "element", "inet", "vallum", name, "{", "10.44.2.20", "}"]
 
 
+def meddle_dormant(lab: Lab) -> list[str]:
+    """Nothing is deleted, and nothing is enforced any more."""
+    del lab
+    return ["add", "table", "inet", "vallum", "{ flags dormant; }"]
+
+
+def meddle_added_chain(lab: Lab) -> list[str]:
+    del lab
+    return ["add", "chain", "inet", "vallum", "theirs"]
+
+
 MEDDLING = (
     meddle_flush,
     meddle_table,
@@ -120,6 +131,8 @@ MEDDLING = (
     meddle_element,
     meddle_added_rule,
     meddle_added_element,
+    meddle_dormant,
+    meddle_added_chain,
 )
 
 
