@@ -1,13 +1,12 @@
 """`vallum status`: what one agent says of itself over its local socket."""
 
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
+from vallum.agent.ask import ask
 from vallum.cli.output import format_option, show_data, table
 from vallum.model.errors import InputError
 
@@ -31,18 +30,12 @@ def command(path: Path, output: str) -> None:
 
 
 def _ask(path: Path) -> dict[str, Any]:
-    with socket.socket(socket.AF_UNIX) as sock:
-        try:
-            sock.connect(str(path))
-        except OSError as error:
-            raise InputError(str(path), f"no agent answers here ({error.strerror}); is one running?") from error
-        sock.sendall(b'{"op": "status"}\n')
-        answer = b""
-        while part := sock.recv(1 << 20):
-            answer += part
-            if part.endswith(b"\n"):
-                break
-    found: dict[str, Any] = msgspec.json.decode(answer)
+    try:
+        found = ask(path, {"op": "status"})
+    except OSError as error:
+        raise InputError(str(path), f"no agent answers here ({error.strerror}); is one running?") from error
+    if not found:
+        raise InputError(str(path), "the agent ended before it answered; ask again")
     return found
 
 

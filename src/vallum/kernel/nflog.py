@@ -3,7 +3,6 @@ guessed from silence.
 """
 
 import errno
-import socket
 import struct
 from dataclasses import dataclass
 
@@ -77,8 +76,3 @@ def _logged(one: Message) -> Logged:
 
 def _number(one: Message, kind: int) -> int:
     return int.from_bytes(one.attributes.get(kind, b"\0"), "big")
-
-
-def interface_names() -> dict[int, str]:
-    """Index -> name of the links in the caller's namespace."""
-    return dict(socket.if_nameindex())

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from vallum.agent.ask import ask as exchange
 from vallum.analysis.probe import Probe, parse
 from vallum.kernel import sandbox
 from vallum.lab.lab import Lab, LabSettings, started
@@ -65,18 +66,10 @@ def up(place: Place, settings: LabSettings, objects: tuple[Object, ...]) -> dict
 def ask(place: Place, request: dict[str, Any]) -> dict[str, Any]:
     """Send one request to a running lab and await the answer. Raises InputError with the lab's own words."""
     place.pid()
-    with socket.socket(socket.AF_UNIX) as sock:
-        try:
-            sock.connect(str(place.socket))
-        except OSError as error:
-            raise InputError(f"lab {place.name}", f"it does not answer ({error.strerror}); end it with down") from error
-        sock.sendall(msgspec.json.encode(request) + b"\n")
-        answer = b""
-        while part := sock.recv(1 << 20):
-            answer += part
-            if part.endswith(b"\n"):
-                break
-    told: dict[str, Any] = msgspec.json.decode(answer) if answer else {}
+    try:
+        told = exchange(place.socket, request)
+    except OSError as error:
+        raise InputError(f"lab {place.name}", f"it does not answer ({error.strerror}); end it with down") from error
     if "error" in told:
         raise InputError("", told["error"])
     return told

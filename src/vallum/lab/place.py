@@ -73,9 +73,8 @@ class Place:
         """Remove the files of a lab that has ended."""
         for file in (self.socket, self.folder / "pid", self.log, self.folder / "lock"):
             file.unlink(missing_ok=True)
-        folders = list(self.folder.parents)[:3]
-        own = [self.folder, *folders[:2], *(folder for folder in folders[2:] if folder == _own_base())]
-        for folder in own:
+        lab, ours, base = list(self.folder.parents)[:3]
+        for folder in (self.folder, lab, ours, *([base] if base == _own_base() else [])):
             try:
                 folder.rmdir()
             except OSError:  # another lab lives beside it

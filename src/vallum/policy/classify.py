@@ -45,10 +45,9 @@ class Half:
 
     def allowed(self, profile: str, address_class: int) -> Allowed:
         """What this profile may exchange with this class of addresses."""
-        row = self.cells.get((profile, address_class), _ABSENT)
-        if row is _ABSENT:
-            row = self.cells.get((profile, 0), NOTHING)
-        return row  # type: ignore[return-value]
+        if (profile, address_class) in self.cells:  # None is a row too
+            return self.cells[profile, address_class]
+        return self.cells.get((profile, 0), NOTHING)
 
     def passes(self, local: Packed, remote: Packed, protocol: int, port: int) -> bool | None:
         """The decision for a local address; None when nothing isolates it."""
@@ -72,7 +71,6 @@ class Tables:
         return self.ingress if way is Way.INGRESS else self.egress
 
 
-_ABSENT = object()
 _Row = dict[str, frozenset[PortMatch] | None]
 
 
