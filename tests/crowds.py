@@ -10,6 +10,7 @@ from random import Random
 from vallum.model.objects import SCTP, TCP, UDP, Block, Peer, Policy, PolicyId, PolicyPort, PolicyRule
 from vallum.model.selector import Operator, Requirement, Selector, labels
 from vallum.model.snapshot import Snapshot
+from vallum.model.spaces import Spaces
 from worlds import BLOCKS, PORTS, world
 
 
@@ -24,7 +25,7 @@ def crowd(random: Random) -> Snapshot:
         id_ = PolicyId("red", f"one{index:02}")
         way = index % 3
         policies[id_] = Policy(id_, ingress=(rule,) if way < 2 else None, egress=(rule,) if way else None)
-    return replace(plain, pods=pods, policies=policies)
+    return replace(plain, pods=Spaces.of(pods.values()), policies=Spaces.of(policies.values()))
 
 
 def _named(name: str) -> Peer:

@@ -13,8 +13,7 @@ from vallum.agent.settings import Settings
 from vallum.kernel.sync import SyncReport
 from vallum.model.attachment import LocalNode
 from vallum.model.snapshot import Snapshot
-from vallum.policy.classify import classify
-from vallum.policy.compile import compile_node
+from vallum.policy.compile import Engine
 from vallum.policy.ruleset import Ruleset
 
 
@@ -30,14 +29,13 @@ class Report:
     seconds: float
 
 
-def reconcile(snapshot: Snapshot, settings: Settings, hands: Hands, *, doubt: bool) -> Report:
+def reconcile(snapshot: Snapshot, settings: Settings, engine: Engine, hands: Hands, *, doubt: bool) -> Report:
     """Make the kernel hold what the snapshot asks for. With `doubt` the kernel is read before and compared after.
 
     Raises KernelError; the last good state then stands and the next call starts by reading.
     """
     start = time.monotonic()
-    ruleset = compile_node(snapshot, settings.node)
-    tables = classify(ruleset)
+    ruleset, tables = engine.compile(snapshot)
     local = hands.local_node(ruleset)
     repaired = []
     for plane in hands.planes:

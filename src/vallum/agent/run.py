@@ -1,6 +1,7 @@
 """Assembly: source, kernel events and pace lead to reconciles; the kernel's records lead to drops. One TaskGroup."""
 
 import asyncio
+import gc
 import logging
 import signal
 import time
@@ -19,6 +20,7 @@ from vallum.flows.drops import Drops
 from vallum.kernel.rtevents import Change, RouteWatch
 from vallum.model.errors import InputErrors, KernelError
 from vallum.model.snapshot import Batch
+from vallum.policy.compile import Engine
 from vallum.policy.judge import Judge
 from vallum.sources import folder
 
@@ -31,6 +33,7 @@ class Agent:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._hands = Hands.open(settings)
+        self._engine = Engine(settings.node)
         self._world = World()
         self._pace = Pace(settings.least, settings.most, wanted=False)
         self._status = Status(settings)
@@ -121,7 +124,8 @@ class Agent:
         doubts, self._doubts = self._doubts, []
         doubt = bool(doubts) or self._status.report is None or self._status.kernel_fault is not None
         call = asyncio.get_running_loop().run_in_executor(
-            self._worker, lambda: reconcile(self._world.snapshot, self._settings, self._hands, doubt=doubt)
+            self._worker,
+            lambda: reconcile(self._world.snapshot, self._settings, self._engine, self._hands, doubt=doubt),
         )
         try:
             report = await asyncio.shield(call)
@@ -140,6 +144,8 @@ class Agent:
     def _done(self, report: Report, doubts: list[Meddling]) -> None:
         self._judge = Judge(report.ruleset)
         if self._status.report is None:
+            gc.collect()
+            gc.freeze()  # what the first world brought stays for long: no later collection looks through it again
             _log.info("enforcing revision %s on node %s", report.snapshot.revision, self._settings.node)
         self._status.report = report
         self._status.kernel_fault = None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vallum.model.objects import Namespace, Node, Object, Pod, PodId, Policy, PolicyId
+from vallum.model.spaces import Spaces
 
 Key = tuple[str, str, str]
 """(kind, namespace or "", name)."""
@@ -49,8 +50,8 @@ class Snapshot:
 
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
-    pods: Mapping[PodId, Pod] = field(default_factory=dict)
-    policies: Mapping[PolicyId, Policy] = field(default_factory=dict)
+    pods: Spaces[PodId, Pod] = field(default_factory=lambda: Spaces({}))
+    policies: Spaces[PolicyId, Policy] = field(default_factory=lambda: Spaces({}))
     revision: str = ""
 
 
@@ -59,7 +60,7 @@ def snapshot_of(things: "list[Object] | tuple[Object, ...]", revision: str = "")
     return Snapshot(
         {thing.name: thing for thing in things if isinstance(thing, Namespace)},
         {thing.name: thing for thing in things if isinstance(thing, Node)},
-        {thing.id: thing for thing in things if isinstance(thing, Pod)},
-        {thing.id: thing for thing in things if isinstance(thing, Policy)},
+        Spaces.of(thing for thing in things if isinstance(thing, Pod)),
+        Spaces.of(thing for thing in things if isinstance(thing, Policy)),
         revision,
     )

@@ -1,53 +1,65 @@
 """Ruleset -> Tables: the same decisions by recursive flow classification (Gupta and McKeown, 1999).
 
 Three small equivalence relations (profile, address class, port class) and one table of cells. Addresses and ports
-are equal by what may be done with them only, so ten thousand peers that may do the same are one class. Which rule
-it was is not kept here: `judge` says that.
+are equal by what may be done with them only, so ten thousand peers that may do the same are one class. An address is
+classed by way of its kind, so a peer that is a whole namespace or the whole cluster costs the kinds in it and no
+address. Which rule it was is not kept here: `judge` says that.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+
+from immutables import Map
+from pyroaring import BitMap
 
 from vallum.model.address import Packed
 from vallum.model.packet import PORTED, Packet
+from vallum.policy.index import NOBODY, People
 from vallum.policy.judge import judge_flow, side_of
-from vallum.policy.ports import PORTLESS, PortClasses, port_classes
-from vallum.policy.ruleset import Action, Local, PortMatch, Ruleset, Side, Way
-from vallum.policy.spans import Span, cut
+from vallum.policy.ports import PORTLESS, PortClasses
+from vallum.policy.rows import GUARDED, INSIDE, Allowed, Rows, rows_of
+from vallum.policy.ruleset import Local, Ruleset, Way
+from vallum.policy.sets import Shape, Span
+from vallum.policy.spans import cut
 from vallum.policy.verdict import Reason, Why
 
-Allowed = frozenset[int] | None
-"""The port classes that pass; None: everything, portless protocols too."""
+Tags = frozenset[str]
+"""What is known of an address: the sets that it is in, by id."""
 
-NOTHING: Allowed = frozenset()
+_UNKNOWN: Tags = frozenset()
+Cover = tuple[tuple[Packed, Packed, Tags], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Half:
     """One direction of a node's Tables.
 
-    `profiles`: isolated local pods by address. `exact` and `spans`: address -> class, exact first; an address in
-    neither is class 0, which nothing here mentions. `cells`: (profile, address class) -> what passes; a missing
-    cell is that of class 0, a missing cell of class 0 is nothing.
+    `profiles`: isolated local pods by address. `kinds`: the sets that each kind of pod is in, if any; `cover`: the
+    sets that each range of addresses is in. `rows` tells what the profiles may exchange with an address of these sets,
+    and which sets make no difference: those share a class. Class 0 is what nothing here mentions.
     """
 
     profiles: Mapping[Packed, str]
-    exact: Mapping[Packed, int]
-    spans: tuple[tuple[Packed, Packed, int], ...]
-    ports: PortClasses
-    cells: Mapping[tuple[str, int], Allowed]
+    people: People
+    kinds: Map[int, Tags]
+    cover: Cover
+    rows: Rows
+    shapes: Mapping[str, Shape]
+
+    @property
+    def ports(self) -> PortClasses:
+        """The port classes."""
+        return self.rows.ports
 
     def address_class(self, address: Packed) -> int:
         """The class of a remote address."""
-        found = self.exact.get(address)
-        return found if found is not None else span_class(self.spans, address)
+        return self.rows.number(self._tags(address))
 
     def allowed(self, profile: str, address_class: int) -> Allowed:
         """What this profile may exchange with this class of addresses."""
-        if (profile, address_class) in self.cells:  # None is a row too
-            return self.cells[profile, address_class]
-        return self.cells.get((profile, 0), NOTHING)
+        return self.rows.allowed(profile, address_class)
 
     def passes(self, local: Packed, remote: Packed, protocol: int, port: int) -> bool | None:
         """The decision for a local address; None when nothing isolates it."""
@@ -56,6 +68,60 @@ class Half:
             return None
         row = self.allowed(profile, self.address_class(remote))
         return row is None or self.ports.find(protocol, port) in row
+
+    def _tags(self, address: Packed) -> Tags:
+        kind = self.people.kinds.get(address)
+        own = _UNKNOWN if kind is None else self.kinds.get(kind, _UNKNOWN)
+        if not self.cover:
+            return own
+        return own | covering(self.cover, address)
+
+    # the same, spelled out for those who write it down
+
+    @cached_property
+    def exact(self) -> Mapping[Packed, int]:
+        """Address -> class, of every address whose class is not that of the range that it lies in."""
+        members = self.people.members
+        if not self.cover:
+            numbers = ((kind, self.rows.number(tags)) for kind, tags in self.kinds.items())
+            return {address: number for kind, number in numbers if number for address in members[kind]}
+        found = {}
+        for kind, tags in self.kinds.items():
+            for address in members[kind]:
+                around = covering(self.cover, address)
+                number = self.rows.number(tags | around)
+                if number != self.rows.number(around):
+                    found[address] = number
+        return found
+
+    @cached_property
+    def spans(self) -> tuple[tuple[Packed, Packed, int], ...]:
+        """(first, last, class) of every range that is not class 0, neighbours of one class joined."""
+        return _joined((low, high, self.rows.number(tags)) for low, high, tags in self.cover)
+
+    @cached_property
+    def cells(self) -> Mapping[tuple[str, int], Allowed]:
+        """(profile, class) -> what passes. A missing cell is that of class 0, a missing one of class 0 is nothing."""
+        used = {0, *self.exact.values(), *(number for _, _, number in self.spans)}
+        return {(profile, number): row for number in used for profile, row in self.rows.row(number).items()}
+
+    @cached_property
+    def groups(self) -> Mapping[int, tuple[list[Packed], list[tuple[Packed, Packed]]]]:
+        """Class -> its addresses and its ranges."""
+        found: dict[int, tuple[list[Packed], list[tuple[Packed, Packed]]]] = {}
+        for address, number in self.exact.items():
+            found.setdefault(number, ([], []))[0].append(address)
+        for low, high, number in self.spans:
+            found.setdefault(number, ([], []))[1].append((low, high))
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Half):
+            return NotImplemented
+        mine = (self.profiles, self.exact, self.spans, self.ports, self.cells)
+        return mine == (other.profiles, other.exact, other.spans, other.ports, other.cells)
+
+    __hash__ = None  # type: ignore[assignment] # compared in tests, never a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +137,13 @@ class Tables:
         return self.ingress if way is Way.INGRESS else self.egress
 
 
-_Row = dict[str, frozenset[PortMatch] | None]
+def classify(ruleset: Ruleset, before: Tables | None = None) -> Tables:
+    """The Tables of a Ruleset. Those of an earlier one spare the work on what is still the same.
 
-
-def classify(ruleset: Ruleset) -> Tables:
-    """The Tables of a Ruleset. Raises InputError for actions beyond ALLOW (tiers have no Tables yet)."""
-    return Tables(_half(ruleset, Way.INGRESS), _half(ruleset, Way.EGRESS), ruleset.owners())
+    Raises NotImplementedError for actions beyond ALLOW (tiers have no Tables yet).
+    """
+    ingress, egress = (_half(ruleset, way, before.half(way) if before else None) for way in Way)
+    return Tables(ingress, egress, ruleset.owners())
 
 
 def decide(tables: Tables, packet: Packet) -> bool:
@@ -91,105 +158,97 @@ def decide(tables: Tables, packet: Packet) -> bool:
     return judge_flow(tables.owners, packet, side).allow
 
 
-def span_class(spans: tuple[tuple[Packed, Packed, int], ...], address: Packed) -> int:
-    """The class of the span that holds the address, 0 if none does."""
-    index = bisect_right(spans, address, key=lambda entry: entry[0]) - 1
-    return spans[index][2] if index >= 0 and address <= spans[index][1] else 0
+def covering(cover: Cover, address: Packed) -> Tags:
+    """The sets of the range that holds the address."""
+    index = bisect_right(cover, address, key=lambda entry: entry[0]) - 1
+    return cover[index][2] if index >= 0 and address <= cover[index][1] else _UNKNOWN
 
 
-def _half(ruleset: Ruleset, way: Way) -> Half:
-    sides = {side.name: side for local in ruleset.locals if (side := side_of(local, way)).isolated}
-    terms = {name: _terms(side) for name, side in sides.items()}
-    mentioned = {id_ for term in terms.values() for id_ in term if id_ is not None}
-    spans = cut({id_: ruleset.sets[id_].spans for id_ in mentioned})
-    signatures = _signatures(ruleset, mentioned, spans)
-    rows = {sets: _row(terms, sets) for sets in {*signatures.values(), *(sets for _, sets in spans), frozenset()}}
-    ports = port_classes(rows.values())
-    numbers, cells = _number(rows, ports, sides)
-    by_span = _merged((span, numbers[sets]) for span, sets in spans)
-    exact = {
-        address: numbers[sets] for address, sets in signatures.items() if numbers[sets] != span_class(by_span, address)
-    }
-    profiles = {
-        address: side.name
-        for local in ruleset.locals
-        if (side := side_of(local, way)).isolated
-        for address in local.addresses
-    }
-    return Half(profiles, exact, by_span, ports, cells)
+def _half(ruleset: Ruleset, way: Way, before: Half | None) -> Half:
+    isolated = [(local, side) for local in ruleset.locals if (side := side_of(local, way)).isolated]
+    profiles = {address: side.name for local, side in isolated for address in local.addresses}
+    sides = {side.name: side for _, side in isolated}
+    rows = rows_of(sides, before.rows if before else None)
+    people, shapes = ruleset.sets.people, ruleset.sets.shapes
+    if before is None:
+        mentioned = [shapes[id_] for id_ in rows.mentions]
+        return Half(profiles, people, _kinds(mentioned), _cover(mentioned), rows, shapes)
+    pairs = list(_changed(before, rows, shapes))
+    blocks = any(dict(_ranges(old)) != dict(_ranges(new)) for old, new in pairs)
+    cover = _cover(shapes[id_] for id_ in rows.mentions) if blocks else before.cover
+    return Half(profiles, people, _moved(before.kinds, pairs), cover, rows, shapes)
 
 
-def _terms(side: Side) -> dict[str | None, frozenset[PortMatch] | None]:
-    """Peer set (None: any) -> what its rules allow together."""
-    found: dict[str | None, frozenset[PortMatch] | None] = {}
-    for rule in side.rules:
-        if rule.action is not Action.ALLOW:
-            raise NotImplementedError(f"{rule.why}: only ALLOW has Tables")
-        for id_ in rule.peers if rule.peers is not None else (None,):
-            before = found.get(id_, frozenset())
-            found[id_] = None if before is None or rule.ports is None else before | frozenset(rule.ports)
-    return found
+def _changed(before: Half, rows: Rows, shapes: Mapping[str, Shape]) -> Iterable[tuple[Shape | None, Shape | None]]:
+    """(before, after) of every set that the rows mention and that is not the very same as it was."""
+    olds = before.shapes
+    mentioned = before.rows.mentions
+    for id_ in rows.mentions:
+        old, new = olds[id_] if id_ in mentioned else None, shapes[id_]
+        if old is not new:
+            yield old, new
+    if rows is not before.rows:
+        for id_ in mentioned:
+            if id_ not in rows.mentions:
+                yield olds[id_], None
 
 
-def _signatures(
-    ruleset: Ruleset, mentioned: set[str], spans: list[tuple[Span, frozenset[str]]]
-) -> dict[Packed, frozenset[str]]:
-    """For each address that a selector names: all the sets it is in, ipBlocks included."""
-    named: dict[Packed, list[str]] = {}
-    for id_ in mentioned:
-        for address in ruleset.sets[id_].addresses:
-            named.setdefault(address, []).append(id_)
-    starts = [span[0] for span, _ in spans]
-    found = {}
-    for address, ids in named.items():
-        index = bisect_right(starts, address) - 1
-        inside = index >= 0 and address <= spans[index][0][1]
-        found[address] = frozenset(ids) | (spans[index][1] if inside else frozenset())
-    return found
+def _kinds(shapes: Iterable[Shape]) -> Map[int, Tags]:
+    """The sets that each kind is in. Equal answers are one object."""
+    found: dict[int, list[str]] = {}
+    for shape in shapes:
+        for tag, kinds in _tagged(shape):
+            for number in kinds:
+                found.setdefault(number, []).append(tag)
+    known: dict[Tags, Tags] = {}
+    tags = ((number, frozenset(ids)) for number, ids in found.items())
+    return Map({number: known.setdefault(ids, ids) for number, ids in tags})
 
 
-def _row(terms: Mapping[str, dict[str | None, frozenset[PortMatch] | None]], sets: frozenset[str]) -> _Row:
-    """What each profile allows to an address that is in these sets. Profiles that allow nothing are left out."""
-    row: _Row = {}
-    for profile, term in terms.items():
-        allowed: set[PortMatch] = set()
-        for id_ in (None, *sets) if len(sets) < len(term) else term:
-            if id_ not in term or not (id_ is None or id_ in sets):
-                continue
-            ports = term[id_]
-            if ports is None:
-                row[profile] = None
-                break
-            allowed |= ports
-        else:
-            if allowed:
-                row[profile] = frozenset(allowed)
-    return row
+def _moved(kinds: Map[int, Tags], pairs: Iterable[tuple[Shape | None, Shape | None]]) -> Map[int, Tags]:
+    """What `_kinds` gives after these sets became those."""
+    joined: dict[tuple[Tags, str], Tags] = {}
+    left: dict[tuple[Tags, str], Tags] = {}
+    changing = kinds.mutate()
+    for before, after in pairs:
+        old, new = dict(_tagged(before)), dict(_tagged(after))
+        for tag in {**old, **new}:
+            was, now = old.get(tag, NOBODY), new.get(tag, NOBODY)
+            for number in was - now:
+                tags = changing[number]
+                rest = left.setdefault((tags, tag), tags - {tag})
+                if rest:
+                    changing[number] = rest
+                else:
+                    del changing[number]
+            for number in now - was:
+                tags = changing.get(number, _UNKNOWN)
+                changing[number] = joined.setdefault((tags, tag), tags | {tag})
+    return changing.finish()
 
 
-def _number(
-    rows: Mapping[frozenset[str], _Row], ports: PortClasses, sides: Iterable[str]
-) -> tuple[dict[frozenset[str], int], dict[tuple[str, int], Allowed]]:
-    """Class numbers of the signatures, equal where rows are equal, and the cells that differ from class 0."""
-    in_classes = {sets: {p: ports.of(matches) for p, matches in row.items()} for sets, row in rows.items()}
-    base = in_classes[frozenset()]
-    numbers: dict[frozenset[tuple[str, Allowed]], int] = {frozenset(base.items()): 0}
-    cells: dict[tuple[str, int], Allowed] = {(profile, 0): row for profile, row in base.items()}
-    found = {}
-    for sets in sorted(in_classes, key=sorted):
-        row = in_classes[sets]
-        number = numbers.setdefault(frozenset(row.items()), len(numbers))
-        found[sets] = number
-        for profile in sides if number else ():
-            if row.get(profile, NOTHING) != base.get(profile, NOTHING):
-                cells[profile, number] = row.get(profile, NOTHING)
-    return found, cells
+def _tagged(shape: Shape | None) -> Iterable[tuple[str, BitMap]]:
+    if shape is not None and shape.kinds:
+        yield shape.id, shape.kinds
+    if shape is not None and shape.guarded:
+        yield shape.id + GUARDED, shape.guarded
 
 
-def _merged(spans: Iterable[tuple[Span, int]]) -> tuple[tuple[Packed, Packed, int], ...]:
-    """Neighbouring spans of one class become one; class 0 needs none."""
+def _ranges(shape: Shape | None) -> Iterable[tuple[str, tuple[Span, ...]]]:
+    if shape is not None and shape.spans:
+        yield shape.id, shape.spans
+    if shape is not None and shape.guarded:
+        yield shape.id + INSIDE, shape.inside
+
+
+def _cover(shapes: Iterable[Shape]) -> Cover:
+    spans = {tag: found for shape in shapes for tag, found in _ranges(shape)}
+    return tuple((low, high, tags) for (low, high), tags in cut(spans))
+
+
+def _joined(spans: Iterable[tuple[Packed, Packed, int]]) -> tuple[tuple[Packed, Packed, int], ...]:
     found: list[tuple[Packed, Packed, int]] = []
-    for (low, high), number in spans:
+    for low, high, number in spans:
         if not number:
             continue
         if found and found[-1][2] == number and found[-1][1] + 1 == low:

@@ -1,21 +1,21 @@
 """Snapshot -> Ruleset of one node: the front end of NetworkPolicy v1 (all of its stances: docs/semantics.md).
 
-Selectors are evaluated on kinds (pods of one namespace with equal labels), not on pods. What this file ignores:
-how a plane lays the result out, and where the pods' packets really go.
+An `Engine` remembers what did not change between two snapshots and finds out by comparing them what did; what it
+gives depends on the present snapshot only. What this file ignores: how a plane lays the result out, and where the
+pods' packets really go.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from vallum.model.address import Packed, by_name, pack
-from vallum.model.objects import Pod, PodId, Policy, PolicyId, PolicyRule
-from vallum.model.selector import Labels
+from vallum.model.objects import Namespace, Pod, PodId
 from vallum.model.snapshot import Snapshot
-from vallum.policy.peers import Peers, digest
-from vallum.policy.ruleset import OPEN, Local, PortMatch, Rule, RuleRef, Ruleset, Side, Way
-from vallum.policy.selectors import matches
-
-Kind = tuple[str, Labels]
-"""A namespace and a label set: all that a selector can tell apart."""
+from vallum.policy.classify import Tables, classify
+from vallum.policy.index import Index, Moved
+from vallum.policy.peers import Peers
+from vallum.policy.ruleset import Local, Ruleset, Side
+from vallum.policy.sets import Sets
+from vallum.policy.sides import Sides
 
 
 def compile_node(snapshot: Snapshot, node: str | None) -> Ruleset:
@@ -24,41 +24,121 @@ def compile_node(snapshot: Snapshot, node: str | None) -> Ruleset:
     Pods on hostNetwork and finished pods are neither subjects nor peers (stances 6 and 7). A pod without an
     address waits; with `node` None it is judged by name.
     """
-    pods = living(snapshot, by_names=node is None)
-    sides = _Sides(snapshot, Peers(snapshot, pods))
-    locals_ = tuple(
-        Local(pod.id, addresses, sides.of(pod, Way.INGRESS), sides.of(pod, Way.EGRESS), _host(snapshot, pod))
-        for pod, addresses in pods
-        if node is None or pod.node == node
-    )
-    return Ruleset(node, locals_, sides.peers.sets, snapshot.revision)
+    return Engine(node).advance(snapshot)
+
+
+class Engine:
+    """Compiles the snapshots of one node, each from what it knows of the one before. Not for two threads at once."""
+
+    def __init__(self, node: str | None) -> None:
+        self.index = Index(by_names=node is None)
+        self._node = node
+        self._snapshot = Snapshot()
+        self._peers = Peers(self.index)
+        self._sides = Sides(self.index, self._peers)
+        self._mine: dict[PodId, Pod] = {}
+        self._claims: dict[PodId, tuple[Packed, ...]] = {}
+        self._known: dict[PodId, Local] = {}
+        self._locals: tuple[Local, ...] = ()
+        self._hosts: dict[str, frozenset[Packed]] = {}
+        self._used: dict[int, Side] | None = None
+        self._needed: tuple[str, ...] = ()
+        self._tables: Tables | None = None
+
+    def compile(self, snapshot: Snapshot) -> tuple[Ruleset, Tables]:
+        """The Ruleset and the Tables of this snapshot."""
+        ruleset = self.advance(snapshot)
+        self._tables = classify(ruleset, self._tables)
+        return ruleset, self._tables
+
+    def advance(self, snapshot: Snapshot) -> Ruleset:
+        """The Ruleset of this snapshot, which may be older, newer or altogether another than the last."""
+        if self._take(snapshot) or self._used is None:
+            self._locals = tuple(self._known[id_] for id_ in sorted(self._known))
+            used = {id(side): side for local in self._locals for side in (local.ingress, local.egress)}
+            if self._used is None or used.keys() != self._used.keys():
+                self._needed = _needed(used.values())
+                self._peers.keep(self._needed)
+                self._sides.keep(used.values())
+                self._used = used
+        return Ruleset(self._node, self._locals, self._sets(self._needed), snapshot.revision)
+
+    def about(self, pods: Iterable[PodId]) -> Ruleset:
+        """The Ruleset with only these pods taken as local, whichever node they are on; for questions."""
+        found = (self._snapshot.pods.get(id_) for id_ in dict.fromkeys(pods))
+        locals_ = tuple(local for pod in found if pod is not None and (local := self._local(pod)))
+        sides = {id(side): side for local in locals_ for side in (local.ingress, local.egress)}
+        return Ruleset(self._node, locals_, self._sets(_needed(sides.values())), self._snapshot.revision)
+
+    def _take(self, snapshot: Snapshot) -> bool:
+        """Bring all that is known up to a snapshot. Reports whether anything about a local pod may have changed."""
+        before, self._snapshot = self._snapshot, snapshot
+        changes = list(snapshot.pods.since(before.pods))
+        moved = self.index.update(changes) if changes else Moved()
+        relabelled = _differing(before.namespaces, snapshot.namespaces)
+        self._peers.follow(moved, snapshot.namespaces, relabelled)
+        stale = self._sides.renew(snapshot.policies, moved, relabelled=bool(relabelled))
+        rehosted = before.nodes is not snapshot.nodes
+        if rehosted:
+            self._hosts.clear()
+        again = {
+            id_
+            for id_, pod in self._mine.items()
+            if rehosted or pod.id.namespace in stale or not moved.touched.isdisjoint(self._claims[id_])
+        }
+        for old, new in changes:
+            if old is not None and old.id in self._mine:
+                del self._mine[old.id]
+                again.add(old.id)
+            if new is not None and self._node in (None, new.node):
+                self._mine[new.id] = new
+                again.add(new.id)
+        for id_ in again:
+            self._know(id_)
+        return bool(again)
+
+    def _know(self, id_: PodId) -> None:
+        self._known.pop(id_, None)
+        self._claims.pop(id_, None)
+        pod = self._mine.get(id_)
+        if pod is not None:
+            self._claims[id_] = self.index.claims(pod)
+            local = self._local(pod)
+            if local is not None:
+                self._known[id_] = local
+
+    def _local(self, pod: Pod) -> Local | None:
+        """The pod with its sides, None where it has no address (stances 6 and 7)."""
+        addresses = self.index.addresses(pod)
+        if not addresses:
+            return None
+        ingress, egress = self._sides.of(self.index.number(pod))
+        return Local(pod.id, addresses, ingress, egress, self._host(pod.node))
+
+    def _host(self, node: str | None) -> frozenset[Packed]:
+        """The addresses that are local to a node."""
+        if node is None:
+            return frozenset()
+        found = self._hosts.get(node)
+        if found is None:
+            known = self._snapshot.nodes.get(node)
+            found = frozenset(map(pack, known.addresses if known else ())) | {node_by_name(node)}
+            self._hosts[node] = found
+        return found
+
+    def _sets(self, ids: tuple[str, ...]) -> Sets:
+        shapes = self._peers.shapes
+        return Sets(self.index.people, dict(shapes) if len(ids) == len(shapes) else {id_: shapes[id_] for id_ in ids})
 
 
 def living(snapshot: Snapshot, *, by_names: bool) -> list[tuple[Pod, tuple[Packed, ...]]]:
-    """Pods that count, sorted by id, each with the addresses it owns.
-
-    Where two live pods claim an address the newest owns it (stance 7); ties go to the later name.
-    """
-    candidates = [pod for pod in snapshot.pods.values() if not pod.finished and not pod.host_network]
-    candidates.sort(key=lambda pod: (pod.created, pod.id))
-    owner: dict[Packed, PodId] = {}
-    for pod in candidates:
-        owner.update({pack(address): pod.id for address in pod.addresses})
-    found = []
-    for pod in sorted(candidates, key=lambda pod: pod.id):
-        addresses = tuple(packed for packed in map(pack, pod.addresses) if owner[packed] == pod.id)
-        if not pod.addresses and by_names:
-            addresses = (by_name(str(pod.id)),)
-        if addresses:
-            found.append((pod, addresses))
-    return found
-
-
-def _host(snapshot: Snapshot, pod: Pod) -> frozenset[Packed]:
-    if pod.node is None:
-        return frozenset()
-    node = snapshot.nodes.get(pod.node)
-    return frozenset(map(pack, node.addresses if node else ())) | {node_by_name(pod.node)}
+    """Pods that count, sorted by id, each with the addresses it owns."""
+    index = Index(by_names=by_names)
+    index.update((None, pod) for pod in snapshot.pods.values())
+    pods = sorted(
+        (pod for pod in snapshot.pods.values() if not pod.finished and not pod.host_network), key=lambda pod: pod.id
+    )
+    return [(pod, addresses) for pod in pods if (addresses := index.addresses(pod))]
 
 
 def node_by_name(node: str) -> Packed:
@@ -66,99 +146,13 @@ def node_by_name(node: str) -> Packed:
     return by_name(f"node {node}")
 
 
-class _Sides:
-    """Makes one Side for all pods that share policies and, where it matters, named ports."""
-
-    def __init__(self, snapshot: Snapshot, peers: Peers) -> None:
-        self.peers = peers
-        self._policies: dict[str, list[Policy]] = {}
-        for policy in sorted(snapshot.policies.values(), key=lambda policy: policy.id):
-            self._policies.setdefault(policy.id.namespace, []).append(policy)
-        self._selecting: dict[Kind, tuple[Policy, ...]] = {}
-        self._made: dict[tuple[Way, tuple[PolicyId, ...], tuple[object, ...]], Side] = {}
-
-    def of(self, pod: Pod, way: Way) -> Side:
-        policies = tuple(policy for policy in self._select(pod) if _rules(policy, way) is not None)
-        if not policies:
-            return OPEN
-        ids = tuple(policy.id for policy in policies)
-        names = _names_used(policies) if way is Way.INGRESS else frozenset()
-        resolved = tuple(sorted(port for port in pod.ports if port.name in names))
-        key = (way, ids, resolved)
-        if key not in self._made:
-            rules = tuple(rule for policy in policies for rule in self._policy_rules(policy, way, pod))
-            self._made[key] = Side(_name(way, ids, resolved), ids, rules)
-        return self._made[key]
-
-    def _select(self, pod: Pod) -> tuple[Policy, ...]:
-        kind = (pod.id.namespace, pod.labels)
-        if kind not in self._selecting:
-            labels = dict(pod.labels)
-            mine = self._policies.get(pod.id.namespace, [])
-            self._selecting[kind] = tuple(policy for policy in mine if matches(policy.pods, labels))
-        return self._selecting[kind]
-
-    def _policy_rules(self, policy: Policy, way: Way, pod: Pod) -> Iterable[Rule]:
-        for index, rule in enumerate(_rules(policy, way) or ()):
-            ref = RuleRef(policy.id, way, index)
-            if way is Way.INGRESS:
-                yield Rule(self._peer_ids(policy, rule), _ingress_ports(rule, pod), ref)
-            else:
-                yield from self._egress_rules(policy, rule, ref)
-
-    def _peer_ids(self, policy: Policy, rule: PolicyRule) -> tuple[str, ...] | None:
-        if rule.peers is None:
-            return None
-        return tuple(dict.fromkeys(self.peers.of(peer, policy.id.namespace) for peer in rule.peers))
-
-    def _egress_rules(self, policy: Policy, rule: PolicyRule, ref: RuleRef) -> Iterable[Rule]:
-        """A named port is the destination pod's (stance 10): one rule for each number behind the name."""
-        peers = self._peer_ids(policy, rule)
-        yield Rule(peers, _numeric(rule), ref)  # without numbers it matches nothing, but questions see it
-        for entry in rule.ports or ():
-            if isinstance(entry.port, str):
-                for number, subset in self.peers.with_port(peers, entry.port, entry.protocol):
-                    yield Rule((subset,), (PortMatch(entry.protocol, number, number),), ref)
+def _needed(sides: Iterable[Side]) -> tuple[str, ...]:
+    """The peer sets that the rules of these sides name."""
+    return tuple(dict.fromkeys(id_ for side in sides for rule in side.rules for id_ in rule.peers or ()))
 
 
-def _rules(policy: Policy, way: Way) -> tuple[PolicyRule, ...] | None:
-    return policy.ingress if way is Way.INGRESS else policy.egress
-
-
-def _names_used(policies: tuple[Policy, ...]) -> frozenset[str]:
-    return frozenset(
-        entry.port
-        for policy in policies
-        for rule in policy.ingress or ()
-        for entry in rule.ports or ()
-        if isinstance(entry.port, str)
-    )
-
-
-def _numeric(rule: PolicyRule) -> tuple[PortMatch, ...] | None:
-    if not rule.ports:
-        return None
-    found = []
-    for entry in rule.ports:
-        if isinstance(entry.port, int):
-            found.append(PortMatch(entry.protocol, entry.port, entry.end or entry.port))
-        elif entry.port is None:
-            found.append(PortMatch(entry.protocol, 0, 65535))
-    return tuple(found)
-
-
-def _ingress_ports(rule: PolicyRule, pod: Pod) -> tuple[PortMatch, ...] | None:
-    numeric = _numeric(rule)
-    if numeric is None:
-        return None
-    resolved = [
-        PortMatch(entry.protocol, port.number, port.number)
-        for entry in rule.ports or ()
-        for port in pod.ports
-        if (port.name, port.protocol) == (entry.port, entry.protocol)
-    ]
-    return (*numeric, *resolved)
-
-
-def _name(way: Way, ids: tuple[PolicyId, ...], resolved: tuple[object, ...]) -> str:
-    return digest(way, *map(str, ids), *map(repr, resolved))
+def _differing(before: Mapping[str, Namespace], after: Mapping[str, Namespace]) -> list[str]:
+    """The names of the namespaces that are not as they were."""
+    if before is after:
+        return []
+    return [name for name in {**before, **after} if before.get(name) != after.get(name)]

@@ -131,7 +131,7 @@ def _what(packet: Packet) -> str:
 
 
 def _peer_fits(ruleset: Ruleset, rule: Rule, remote: Packed) -> bool:
-    return rule.peers is None or any(remote in ruleset.sets[id_] for id_ in rule.peers)
+    return rule.peers is None or any(ruleset.sets.holds(id_, remote) for id_ in rule.peers)
 
 
 def _port_fits(rule: Rule, packet: Packet) -> bool:

@@ -1,21 +1,26 @@
-"""Which addresses a peer stands for: selectors and ipBlocks resolved to shared, named peer sets.
+"""Which kinds a peer stands for: selectors and ipBlocks resolved to shared, named shapes that follow the cluster.
 
-A set is named by a hash of its selector, not of its members, so it keeps its name while pods come and go.
+A set is named by a hash of its selector, not of its members, so it keeps its name while pods come and go. A kind
+that appears is tested only against sets whose anchor it carries (an inverted index), not against all.
 """
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
-from vallum.model.address import Packed, span
-from vallum.model.objects import Block, Peer, Pod
-from vallum.model.selector import EVERYTHING, Labels, Operator, Selector
-from vallum.model.snapshot import Snapshot
-from vallum.policy.ruleset import PeerSet
-from vallum.policy.selectors import matches
+from pyroaring import BitMap
 
-Span = tuple[Packed, Packed]
-Owned = tuple[Pod, tuple[Packed, ...]]
+from vallum.model.address import Packed, span
+from vallum.model.objects import Block, Namespace, Peer
+from vallum.model.selector import EVERYTHING, Operator, Selector
+from vallum.policy.index import NOBODY, Index, Kind, Moved
+from vallum.policy.selectors import matches
+from vallum.policy.sets import Shape, Span
+
+_AFRESH = 64
+"""When more kinds than this come and go at once, evaluating every selector again is quicker than following."""
+
+Anchor = tuple[str, ...]
 
 
 def digest(*parts: str) -> str:
@@ -23,90 +28,187 @@ def digest(*parts: str) -> str:
     return blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
-class Peers:
-    """Resolves peers against one snapshot; `sets` collects every set that was asked for, by id."""
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """The selectors behind a shape. `spaces` None: the policy's own namespace."""
 
-    def __init__(self, snapshot: Snapshot, pods: list[Owned]) -> None:
-        self.sets: dict[str, PeerSet] = {}
-        self._snapshot = snapshot
-        self._pods = pods
-        self._kinds: dict[str, dict[Labels, list[Packed]]] = {}
-        self._labelled: dict[tuple[str, str, str], list[Labels]] = {}
-        for pod, addresses in pods:
-            kinds = self._kinds.setdefault(pod.id.namespace, {})
-            if pod.labels not in kinds:
-                for key, value in pod.labels:
-                    self._labelled.setdefault((pod.id.namespace, key, value), []).append(pod.labels)
-            kinds.setdefault(pod.labels, []).extend(addresses)
+    pods: Selector
+    spaces: Selector | None
+    namespace: str
+
+    def anchors(self) -> Iterator[Anchor]:
+        """Where a kind has to look for this origin: one of these is true of every kind that it selects."""
+        if self.spaces is None:
+            yield "namespace", self.namespace
+            return
+        for requirement in self.pods.requirements:
+            if requirement.operator is Operator.IN:
+                for value in requirement.values:
+                    yield "label", requirement.key, value
+                return
+        yield ("anywhere",)
+
+
+class Peers:
+    """The shapes that were asked for, by id, kept true while kinds and namespaces change."""
+
+    def __init__(self, index: Index) -> None:
+        self.shapes: dict[str, Shape] = {}
+        self._index = index
+        self._spaces: Mapping[str, Namespace] = {}
+        self._carrying: dict[tuple[str, str], set[str]] = {}
+        self._origins: dict[str, _Origin] = {}
+        self._anchored: dict[Anchor, dict[str, None]] = {}
+        self._names: dict[Selector, frozenset[str]] = {}
+        self._meant: dict[Selector, BitMap] = {}
 
     def of(self, peer: Peer, namespace: str) -> str:
         """The id of the set of a peer of a policy in `namespace`. A peer that says nothing matches nothing."""
         block = peer.block
         if block is not None:
-            return self._keep(f"block {_block_text(block)}", lambda: ((), _spans(block)))
+            text = f"block {_block_text(block)}"
+            id_ = self._id(text)
+            if id_ not in self.shapes:
+                self.shapes[id_] = Shape(id_, text, spans=_spans(block))
+            return id_
         if peer.pods is None and peer.namespaces is None:
-            return self._keep("nothing", lambda: ((), ()))
+            return self._put(Shape(digest("nothing"), "nothing"))
         pods = peer.pods or EVERYTHING
         where = f"in {namespace}" if peer.namespaces is None else f"in namespaces {peer.namespaces}"
-        return self._keep(f"pods {pods} {where}", lambda: (self._select(peer, pods, namespace), ()))
+        text = f"pods {pods} {where}"
+        id_ = self._id(text)
+        if id_ not in self.shapes:
+            origin = self._origins[id_] = _Origin(pods, peer.namespaces, namespace)
+            for anchor in origin.anchors():
+                self._anchored.setdefault(anchor, {})[id_] = None
+            self.shapes[id_] = Shape(id_, text, self._select(origin))
+        return id_
 
     def with_port(self, ids: tuple[str, ...] | None, name: str, protocol: int) -> Iterable[tuple[int, str]]:
         """(number, set id) for each number that pods among these peers give to a named port (stance 10)."""
-        members: dict[int, set[Packed]] = {}
-        for pod, addresses in self._pods:
-            inside = [packed for packed in addresses if ids is None or self._any(ids, packed)]
-            for port in pod.ports:
-                if inside and (port.name, port.protocol) == (name, protocol):
-                    members.setdefault(port.number, set()).update(inside)
-        among = "any" if ids is None else " or ".join(self.sets[id_].text for id_ in ids)
-        for number, chosen in sorted(members.items()):
-            text = f"{among}, whose {name}/{protocol} is {number}"
-            yield number, self._keep(text, partial(_exactly, chosen))
+        among = "any" if ids is None else " or ".join(self.shapes[id_].text for id_ in ids)
+        chosen = [self.shapes[id_] for id_ in ids or ()]
+        inside = merged(span for shape in chosen for span in shape.spans)
+        for number, having in sorted(self._index.named(name, protocol).items()):
+            kinds = having if ids is None else BitMap.union(NOBODY, *(having & shape.kinds for shape in chosen))
+            guarded = having - kinds if inside else NOBODY
+            if kinds or guarded:
+                text = f"{among}, whose {name}/{protocol} is {number}"
+                yield number, self._put(Shape(self._id(text), text, BitMap(kinds), (), guarded, inside))
 
-    def _any(self, ids: tuple[str, ...], packed: Packed) -> bool:
-        return any(packed in self.sets[id_] for id_ in ids)
+    def keep(self, ids: Iterable[str]) -> None:
+        """Forget every set but these."""
+        kept = {id_: self.shapes[id_] for id_ in ids}
+        for id_ in self.shapes.keys() - kept.keys():
+            origin = self._origins.pop(id_, None)
+            for anchor in origin.anchors() if origin else ():
+                del self._anchored[anchor][id_]
+                if not self._anchored[anchor]:
+                    del self._anchored[anchor]
+        self.shapes = kept
+        if len(self._names) > len(self._origins):
+            meant = {origin.spaces for origin in self._origins.values()}
+            self._names = {selector: names for selector, names in self._names.items() if selector in meant}
 
-    def _select(self, peer: Peer, pods: Selector, namespace: str) -> list[Packed]:
-        if peer.namespaces is None:
-            names = [namespace]
-        else:
-            spaces = self._snapshot.namespaces.values()
-            names = [space.name for space in spaces if matches(peer.namespaces, dict(space.labels))]
-        return [
-            packed
-            for name in names
-            for labels in self._candidates(name, pods)
-            if matches(pods, dict(labels))
-            for packed in self._kinds[name][labels]
-        ]
+    def follow(self, moved: Moved, spaces: Mapping[str, Namespace], relabelled: Collection[str]) -> None:
+        """Bring the shapes up to kinds that came and went, and to namespaces whose labels changed."""
+        self._relabel(spaces, relabelled)
+        self._meant.clear()
+        stale = self._rename(relabelled) if relabelled else set()
+        if len(moved.born) + len(moved.died) > _AFRESH:
+            stale = set(self._origins)
+        for number, _ in moved.died:
+            for id_, shape in self.shapes.items():
+                if number in shape.kinds and id_ not in stale:
+                    self.shapes[id_] = replace(shape, kinds=shape.kinds - BitMap([number]))
+        for number in moved.born:
+            for id_ in self._selecting(self._index.kinds[number]):
+                if id_ not in stale:
+                    shape = self.shapes[id_]
+                    self.shapes[id_] = replace(shape, kinds=shape.kinds | BitMap([number]))
+        for id_ in stale:
+            self._put(replace(self.shapes[id_], kinds=self._select(self._origins[id_])))
 
-    def _candidates(self, namespace: str, selector: Selector) -> Iterable[Labels]:
-        """Kinds that may match: those under the selector's rarest anchor, a label that must have given values."""
-        anchors = [
-            [
-                kind
-                for value in requirement.values
-                for kind in self._labelled.get((namespace, requirement.key, value), ())
-            ]
-            for requirement in selector.requirements
-            if requirement.operator is Operator.IN
-        ]
-        if not anchors:
-            return self._kinds.get(namespace, {})
-        return min(anchors, key=len)
+    def select(self, pods: Selector, namespace: str) -> BitMap:
+        """The kinds of one namespace that a selector means."""
+        return self._index.select(pods, self._index.space(namespace))
 
-    def _keep(self, text: str, members: Callable[[], tuple[Iterable[Packed], tuple[Span, ...]]]) -> str:
+    def _put(self, shape: Shape) -> str:
+        """Keep a shape; one that says the same as before stays the very same object."""
+        if self.shapes.get(shape.id) != shape:
+            self.shapes[shape.id] = shape
+        return shape.id
+
+    def _id(self, text: str) -> str:
         id_ = digest(text)
-        if id_ not in self.sets:
-            addresses, spans = members()
-            self.sets[id_] = PeerSet(id_, text, frozenset(addresses), spans)
-        elif self.sets[id_].text != text:
-            raise AssertionError(f"two peer sets are named {id_}: {text!r} and {self.sets[id_].text!r}")
+        if id_ in self.shapes and self.shapes[id_].text != text:
+            raise AssertionError(f"two peer sets are named {id_}: {text!r} and {self.shapes[id_].text!r}")
         return id_
 
+    def _relabel(self, spaces: Mapping[str, Namespace], relabelled: Iterable[str]) -> None:
+        """Keep the index of namespaces by label."""
+        for name in relabelled:
+            for pair in self._spaces[name].labels if name in self._spaces else ():
+                self._carrying[pair].discard(name)
+                if not self._carrying[pair]:
+                    del self._carrying[pair]
+            for pair in spaces[name].labels if name in spaces else ():
+                self._carrying.setdefault(pair, set()).add(name)
+        self._spaces = spaces
 
-def _exactly(addresses: set[Packed]) -> tuple[Iterable[Packed], tuple[Span, ...]]:
-    return addresses, ()
+    def _rename(self, relabelled: Collection[str]) -> set[str]:
+        """The sets whose namespaces are other ones now that the labels of these changed."""
+        changed = set()
+        for selector, names in list(self._names.items()):
+            now = names.difference(relabelled) | frozenset(
+                name
+                for name in relabelled
+                if name in self._spaces and matches(selector, dict(self._spaces[name].labels))
+            )
+            if now != names:
+                self._names[selector] = now
+                changed.add(selector)
+        return {id_ for id_, origin in self._origins.items() if origin.spaces in changed} if changed else set()
+
+    def _selecting(self, kind: Kind) -> Iterator[str]:
+        labels = dict(kind.labels)
+        anchors: list[Anchor] = [("namespace", kind.namespace), ("anywhere",)]
+        anchors += [("label", key, value) for key, value in kind.labels]
+        for anchor in anchors:
+            for id_ in self._anchored.get(anchor, ()):
+                origin = self._origins[id_]
+                inside = origin.spaces is None or kind.namespace in self._named(origin.spaces)
+                if inside and matches(origin.pods, labels):
+                    yield id_
+
+    def _select(self, origin: _Origin) -> BitMap:
+        if origin.spaces is None:
+            found = self._index.space(origin.namespace)
+        elif origin.spaces in self._meant:
+            found = self._meant[origin.spaces]
+        else:
+            names = self._named(origin.spaces)
+            found = self._meant[origin.spaces] = BitMap.union(NOBODY, *map(self._index.space, names))
+        return BitMap(self._index.select(origin.pods, found))
+
+    def _named(self, selector: Selector) -> frozenset[str]:
+        """The namespaces that a selector means."""
+        found = self._names.get(selector)
+        if found is None:
+            found = frozenset(
+                name for name in self._candidates(selector) if matches(selector, dict(self._spaces[name].labels))
+            )
+            self._names[selector] = found
+        return found
+
+    def _candidates(self, selector: Selector) -> Iterable[str]:
+        """The namespaces that may match: those under one label that must have given values, if there is one."""
+        for requirement in selector.requirements:
+            if requirement.operator is Operator.IN:
+                return {
+                    name for value in requirement.values for name in self._carrying.get((requirement.key, value), ())
+                }
+        return self._spaces
 
 
 def _block_text(block: Block) -> str:
@@ -125,4 +227,15 @@ def _spans(block: Block) -> tuple[Span, ...]:
         first = max(first, Packed(high + 1))
     if first <= last:
         found.append((first, last))
+    return tuple(found)
+
+
+def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Overlapping ranges as disjoint sorted ones."""
+    found: list[Span] = []
+    for low, high in sorted(spans):
+        if found and low <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(found[-1][1], high))
+        else:
+            found.append((low, high))
     return tuple(found)

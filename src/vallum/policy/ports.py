@@ -1,16 +1,15 @@
-"""Port classes: (protocol, port) values that no row of the Tables can tell apart.
+"""Port classes: (protocol, port) values that no rule of a direction can tell apart.
 
 Class 0 stands for portless protocols and for every port that nothing mentions: only "everything" covers it.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vallum.policy.ruleset import PortMatch
 
 PORTLESS = 0
-Row = Mapping[str, frozenset[PortMatch] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +54,12 @@ class PortClasses:
         return tuple(found)
 
 
-def port_classes(rows: Iterable[Row]) -> PortClasses:
-    """The classes of all ports that the rows mention. Two ports are one class when every row treats them alike."""
+def port_classes(asked: Iterable[frozenset[PortMatch]]) -> PortClasses:
+    """The classes of all ports that anybody asks for. Two ports are one class when all who ask treat them alike."""
     users: dict[PortMatch, set[int]] = {}
-    seen: dict[tuple[str, frozenset[PortMatch]], int] = {}
-    for row in rows:
-        for profile, matches in row.items():
-            if matches is None:
-                continue
-            number = seen.setdefault((profile, matches), len(seen))
-            for match in matches:
-                users.setdefault(match, set()).add(number)
+    for number, matches in enumerate(dict.fromkeys(asked)):
+        for match in matches:
+            users.setdefault(match, set()).add(number)
     columns: dict[frozenset[int], int] = {}
     ranges = []
     for piece, covering in _pieces(users):

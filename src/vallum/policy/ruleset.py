@@ -4,13 +4,12 @@ Speaks of pods, peers, ports and reasons; never of chains, hooks, marks or famil
 `except` are resolved by `compile`, so that every plane and every question starts from the same facts.
 """
 
-from bisect import bisect_right
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
 from vallum.model.address import Packed, family
 from vallum.model.objects import SCTP, PodId, PolicyId
+from vallum.policy.sets import Sets
 
 WHOLE = 65535
 """Last port: a match from 0 to it is the whole protocol."""
@@ -48,22 +47,6 @@ class PortMatch:
     protocol: int
     first: int
     last: int
-
-
-@dataclass(frozen=True, slots=True)
-class PeerSet:
-    """Addresses that a rule names together. `spans` are disjoint and sorted, exceptions already cut out."""
-
-    id: str
-    text: str
-    addresses: frozenset[Packed] = frozenset()
-    spans: tuple[tuple[Packed, Packed], ...] = ()
-
-    def __contains__(self, address: Packed) -> bool:
-        if address in self.addresses:
-            return True
-        index = bisect_right(self.spans, address, key=lambda span: span[0]) - 1
-        return index >= 0 and address <= self.spans[index][1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +107,7 @@ class Ruleset:
 
     node: str | None
     locals: tuple[Local, ...] = ()
-    sets: Mapping[str, PeerSet] = field(default_factory=dict)
+    sets: Sets = field(default_factory=Sets)
     revision: str = ""
 
     def features(self) -> frozenset[Feature]:
@@ -132,7 +115,7 @@ class Ruleset:
         rules = [rule for local in self.locals for side in (local.ingress, local.egress) for rule in side.rules]
         matches = [match for rule in rules for match in rule.ports or ()]
         asked = {
-            Feature.BLOCKS: any(peers.spans for peers in self.sets.values()),
+            Feature.BLOCKS: any(shape.spans for shape in self.sets.shapes.values()),
             Feature.RANGES: any(0 < match.last - match.first < WHOLE for match in matches),
             Feature.SCTP: any(match.protocol == SCTP for match in matches),
             Feature.IPV6: any(family(address) == 6 for local in self.locals for address in local.addresses),

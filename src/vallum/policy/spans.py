@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from vallum.model.address import Packed
-
-Span = tuple[Packed, Packed]
+from vallum.policy.sets import Span
 
 
 def cut(sets: Mapping[str, tuple[Span, ...]]) -> list[tuple[Span, frozenset[str]]]:

@@ -159,10 +159,8 @@ def test_from_a_program_to_itself_is_no_transaction():
 def test_only_the_difference_is_sent():
     snapshot = world(Random(3), pods=12)
     program = linkless(program_of(snapshot))
-    fewer = dict(snapshot.pods)
-    gone = next(id_ for id_, pod in fewer.items() if pod.node == "node2")
-    del fewer[gone]
-    smaller = linkless(program_of(replace(snapshot, pods=fewer)))
+    gone = next(id_ for id_, pod in snapshot.pods.items() if pod.node == "node2")
+    smaller = linkless(program_of(replace(snapshot, pods=snapshot.pods.changed({gone: None}))))
     state = replace(held(Program(), MARKS), program=program, number=1)
     (script,) = change(state, smaller, MARKS).scripts
     kept = {line.split()[4] for line in script.splitlines() if line.startswith(("add element", "delete element"))}

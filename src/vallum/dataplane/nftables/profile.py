@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from vallum.dataplane.nftables.program import NftSet
 from vallum.model.address import Packed, family, show
-from vallum.policy.classify import NOTHING, Allowed, Half
+from vallum.policy.classify import Half
 from vallum.policy.peers import digest
+from vallum.policy.rows import NOTHING, Allowed
 from vallum.policy.ruleset import PortMatch, Way
 
 OWN_RULE = 4
@@ -75,20 +76,16 @@ def profile_rules(half: Half, way: Way, version: int, name: str) -> ProfileRules
 
 
 def _groups(half: Half, name: str, base: frozenset[int], version: int) -> list[_Group]:
-    by_class: dict[int, Allowed] = {
-        number: row for (profile, number), row in half.cells.items() if profile == name and number
-    }
-    extras = {number: None if row is None else row - base for number, row in by_class.items()}
     groups: dict[Allowed, _Group] = {}
-    for extra in extras.values():
-        if extra != NOTHING and extra not in groups:
+    for number, (addresses, spans) in half.groups.items():
+        row = half.allowed(name, number)
+        extra = None if row is None else row - base
+        if extra == NOTHING:
+            continue
+        if extra not in groups:
             groups[extra] = _Group(None if extra is None else half.ports.matches(extra))
-    for address, number in half.exact.items():
-        if extras.get(number, NOTHING) != NOTHING and family(address) == version:
-            groups[extras[number]].addresses.append(address)
-    for low, high, number in half.spans:
-        if extras.get(number, NOTHING) != NOTHING and family(low) == version:
-            groups[extras[number]].spans.append((low, high))
+        groups[extra].addresses += [address for address in addresses if family(address) == version]
+        groups[extra].spans += [(low, high) for low, high in spans if family(low) == version]
     return [group for group in groups.values() if group.addresses or group.spans]
 
 
