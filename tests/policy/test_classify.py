@@ -85,8 +85,6 @@ def test_an_engine_that_came_another_way_ends_like_a_new_one(random: Random, nod
         for number, batch in enumerate(batches):
             snapshot = state.apply(Batch(tuple(batch), str(number)))
             ruleset, tables = engine.compile(snapshot)
-            if random.random() < 0.2:
-                engine.about(random.sample(sorted(snapshot.pods), min(2, len(snapshot.pods))))
             if number == len(batches) - 1 or random.random() < 0.1:
                 fresh = compile_node(snapshot, node)
                 assert ruleset == fresh

@@ -44,6 +44,7 @@ class Half:
     profiles: Mapping[Packed, str]
     people: People
     kinds: Map[int, Tags]
+    ranges: Mapping[str, tuple[Span, ...]]
     cover: Cover
     rows: Rows
     shapes: Mapping[str, Shape]
@@ -172,11 +173,17 @@ def _half(ruleset: Ruleset, way: Way, before: Half | None) -> Half:
     people, shapes = ruleset.sets.people, ruleset.sets.shapes
     if before is None:
         mentioned = [shapes[id_] for id_ in rows.mentions]
-        return Half(profiles, people, _kinds(mentioned), _cover(mentioned), rows, shapes)
+        fresh = {tag: spans for shape in mentioned for tag, spans in _ranges(shape)}
+        return Half(profiles, people, _kinds(mentioned), fresh, _cover(fresh), rows, shapes)
     pairs = list(_changed(before, rows, shapes))
-    blocks = any(dict(_ranges(old)) != dict(_ranges(new)) for old, new in pairs)
-    cover = _cover(shapes[id_] for id_ in rows.mentions) if blocks else before.cover
-    return Half(profiles, people, _moved(before.kinds, pairs), cover, rows, shapes)
+    kinds, ranges, cover = _moved(before.kinds, pairs), before.ranges, before.cover
+    news = [(dict(_ranges(old)), dict(_ranges(new))) for old, new in pairs]
+    if any(old != new for old, new in news):
+        gone = {tag for old, _ in news for tag in old}
+        stay = {tag: spans for tag, spans in ranges.items() if tag not in gone}
+        ranges = stay | {tag: spans for _, new in news for tag, spans in new.items()}
+        cover = _cover(ranges)
+    return Half(profiles, people, kinds, ranges, cover, rows, shapes)
 
 
 def _changed(before: Half, rows: Rows, shapes: Mapping[str, Shape]) -> Iterable[tuple[Shape | None, Shape | None]]:
@@ -241,9 +248,8 @@ def _ranges(shape: Shape | None) -> Iterable[tuple[str, tuple[Span, ...]]]:
         yield shape.id + INSIDE, shape.inside
 
 
-def _cover(shapes: Iterable[Shape]) -> Cover:
-    spans = {tag: found for shape in shapes for tag, found in _ranges(shape)}
-    return tuple((low, high, tags) for (low, high), tags in cut(spans))
+def _cover(ranges: Mapping[str, tuple[Span, ...]]) -> Cover:
+    return tuple((low, high, tags) for (low, high), tags in cut(ranges))
 
 
 def _joined(spans: Iterable[tuple[Packed, Packed, int]]) -> tuple[tuple[Packed, Packed, int], ...]:

@@ -5,7 +5,8 @@ gives depends on the present snapshot only. What this file ignores: how a plane 
 pods' packets really go.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from itertools import chain
 
 from vallum.model.address import Packed, by_name, pack
 from vallum.model.objects import Namespace, Pod, PodId
@@ -42,6 +43,7 @@ class Engine:
         self._locals: tuple[Local, ...] = ()
         self._hosts: dict[str, frozenset[Packed]] = {}
         self._used: dict[int, Side] | None = None
+        self._wants: dict[int, tuple[str, ...]] = {}
         self._needed: tuple[str, ...] = ()
         self._tables: Tables | None = None
 
@@ -57,18 +59,12 @@ class Engine:
             self._locals = tuple(self._known[id_] for id_ in sorted(self._known))
             used = {id(side): side for local in self._locals for side in (local.ingress, local.egress)}
             if self._used is None or used.keys() != self._used.keys():
-                self._needed = _needed(used.values())
+                self._wants = {key: self._wants.get(key) or _wants(side) for key, side in used.items()}
+                self._needed = tuple(dict.fromkeys(chain.from_iterable(self._wants.values())))
                 self._peers.keep(self._needed)
                 self._sides.keep(used.values())
                 self._used = used
         return Ruleset(self._node, self._locals, self._sets(self._needed), snapshot.revision)
-
-    def about(self, pods: Iterable[PodId]) -> Ruleset:
-        """The Ruleset with only these pods taken as local, whichever node they are on; for questions."""
-        found = (self._snapshot.pods.get(id_) for id_ in dict.fromkeys(pods))
-        locals_ = tuple(local for pod in found if pod is not None and (local := self._local(pod)))
-        sides = {id(side): side for local in locals_ for side in (local.ingress, local.egress)}
-        return Ruleset(self._node, locals_, self._sets(_needed(sides.values())), self._snapshot.revision)
 
     def _take(self, snapshot: Snapshot) -> bool:
         """Bring all that is known up to a snapshot. Reports whether anything about a local pod may have changed."""
@@ -135,10 +131,8 @@ def living(snapshot: Snapshot, *, by_names: bool) -> list[tuple[Pod, tuple[Packe
     """Pods that count, sorted by id, each with the addresses it owns."""
     index = Index(by_names=by_names)
     index.update((None, pod) for pod in snapshot.pods.values())
-    pods = sorted(
-        (pod for pod in snapshot.pods.values() if not pod.finished and not pod.host_network), key=lambda pod: pod.id
-    )
-    return [(pod, addresses) for pod in pods if (addresses := index.addresses(pod))]
+    found = ((pod, index.addresses(pod)) for _, pod in sorted(snapshot.pods.items()))
+    return [(pod, addresses) for pod, addresses in found if addresses]
 
 
 def node_by_name(node: str) -> Packed:
@@ -146,9 +140,9 @@ def node_by_name(node: str) -> Packed:
     return by_name(f"node {node}")
 
 
-def _needed(sides: Iterable[Side]) -> tuple[str, ...]:
-    """The peer sets that the rules of these sides name."""
-    return tuple(dict.fromkeys(id_ for side in sides for rule in side.rules for id_ in rule.peers or ()))
+def _wants(side: Side) -> tuple[str, ...]:
+    """The peer sets that the rules of a side name."""
+    return tuple(dict.fromkeys(id_ for rule in side.rules for id_ in rule.peers or ()))
 
 
 def _differing(before: Mapping[str, Namespace], after: Mapping[str, Namespace]) -> list[str]:

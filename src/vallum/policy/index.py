@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from immutables import Map
+from immutables import Map, MapMutation
 from pyroaring import BitMap
 
 from vallum.model.address import Packed, by_name, pack
@@ -31,8 +31,9 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Who was there at one instant: address -> kind, and kind -> addresses."""
+    """Who was there at one instant: address -> pod, address -> kind, and kind -> addresses."""
 
+    owners: Map[Packed, Pod] = field(default_factory=Map)
     kinds: Map[Packed, int] = field(default_factory=Map)
     members: Map[int, tuple[Packed, ...]] = field(default_factory=Map)
 
@@ -58,7 +59,6 @@ class Index:
         self._by_names = by_names
         self._numbers: dict[Kind, int] = {}
         self._free: list[int] = []
-        self._owner: dict[Packed, Pod] = {}
         self._rivals: dict[Packed, dict[PodId, Pod]] = {}
         self._spaces: dict[str, BitMap] = {}
         self._labels: dict[tuple[str, str], BitMap] = {}
@@ -67,13 +67,9 @@ class Index:
 
     # who is there
 
-    def owner(self, address: Packed) -> Pod | None:
-        """The living pod that has this address."""
-        return self._owner.get(address)
-
     def addresses(self, pod: Pod) -> tuple[Packed, ...]:
         """The addresses that a pod owns: where two live pods claim one, the newest has it (stance 7)."""
-        return tuple(packed for packed in self.claims(pod) if self._owner[packed].id == pod.id)
+        return tuple(packed for packed in self.claims(pod) if self.people.owners[packed].id == pod.id)
 
     def number(self, pod: Pod) -> int:
         """The kind of a living pod that owns an address."""
@@ -82,16 +78,17 @@ class Index:
     def update(self, changes: Iterable[Change]) -> Moved:
         """Take in (before, after) of every pod that changed."""
         touched: dict[Packed, None] = {}
+        owners = self.people.owners.mutate()
         for before, after in changes:
             if before is not None:
                 for packed in self.claims(before):
-                    self._leave(packed, before)
+                    self._leave(owners, packed, before)
                     touched[packed] = None
             if after is not None:
                 for packed in self.claims(after):
-                    self._claim(packed, after)
+                    self._claim(owners, packed, after)
                     touched[packed] = None
-        return self._settle(touched)
+        return self._settle(owners.finish(), touched)
 
     def claims(self, pod: Pod) -> tuple[Packed, ...]:
         """What a pod asks for. Finished pods and those on hostNetwork ask for nothing (stances 6 and 7)."""
@@ -101,26 +98,26 @@ class Index:
             return (by_name(str(pod.id)),) if self._by_names else ()
         return tuple(map(pack, pod.addresses))
 
-    def _claim(self, packed: Packed, pod: Pod) -> None:
-        owner = self._owner.get(packed)
+    def _claim(self, owners: MapMutation[Packed, Pod], packed: Packed, pod: Pod) -> None:
+        owner = owners.get(packed)
         if owner is None or owner.id == pod.id:
-            self._owner[packed] = pod
+            owners[packed] = pod
             return
         rivals = self._rivals.setdefault(packed, {owner.id: owner})
         rivals[pod.id] = pod
-        self._owner[packed] = max(rivals.values(), key=_newest)
+        owners[packed] = max(rivals.values(), key=_newest)
 
-    def _leave(self, packed: Packed, pod: Pod) -> None:
+    def _leave(self, owners: MapMutation[Packed, Pod], packed: Packed, pod: Pod) -> None:
         rivals = self._rivals.get(packed)
         if rivals is None:
-            self._owner.pop(packed, None)
+            del owners[packed]
             return
         rivals.pop(pod.id, None)
-        self._owner[packed] = max(rivals.values(), key=_newest)
+        owners[packed] = max(rivals.values(), key=_newest)
         if len(rivals) == 1:
             del self._rivals[packed]
 
-    def _settle(self, touched: dict[Packed, None]) -> Moved:
+    def _settle(self, owners: Map[Packed, Pod], touched: dict[Packed, None]) -> Moved:
         """Bring kinds and their members up to the owners of these addresses."""
         left: dict[int, set[Packed]] = {}
         came: dict[int, list[Packed]] = {}
@@ -128,7 +125,7 @@ class Index:
         kinds = self.people.kinds.mutate()
         alike: dict[tuple[str, int, int], int] = {}
         for packed in touched:
-            owner, before = self._owner.get(packed), kinds.get(packed)
+            owner, before = owners.get(packed), kinds.get(packed)
             after = None
             if owner is not None:  # pods of one template often share the very objects; hashing those is the cost
                 key = (owner.id.namespace, id(owner.labels), id(owner.ports))
@@ -154,7 +151,7 @@ class Index:
             else:
                 members.pop(number, None)
                 died.append((number, self._bury(number)))
-        self.people = People(kinds.finish(), members.finish())
+        self.people = People(owners, kinds.finish(), members.finish())
         return Moved(tuple(born), tuple(died), touched.keys())
 
     def _number(self, pod: Pod, born: list[int]) -> int:

@@ -110,7 +110,8 @@ def rows_of(sides: Mapping[str, Side], before: Rows | None = None) -> Rows:
     kept = {name for name, side in sides.items() if before and before.sides.get(name) is side}
     if before and len(kept) == len(sides) == len(old):
         return before
-    terms = {name: old[name] if name in kept else _term(side) for name, side in sides.items()}
+    same = {matches: matches for matches in before.asked} if before else {}  # equal ones one object: quick to compare
+    terms = {name: old[name] if name in kept else _term(side, same) for name, side in sides.items()}
     asked = frozenset[frozenset[PortMatch]]().union(*(term.asked for term in terms.values()))
     mentions = dict(before.mentions) if before else {}
     for name in old.keys() - kept:
@@ -135,13 +136,14 @@ def _whole(tags: frozenset[str]) -> Iterable[str]:
                 yield tag[:-1]
 
 
-def _term(side: Side) -> Term:
+def _term(side: Side, same: dict[frozenset[PortMatch], frozenset[PortMatch]]) -> Term:
     anybody: Matches = NO_PORT
     peers: dict[str, Matches] = {}
     for rule in side.rules:
         if rule.action is not Action.ALLOW:
             raise NotImplementedError(f"{rule.why}: only ALLOW has Tables")
         ports = None if rule.ports is None else frozenset(rule.ports)
+        ports = ports and same.setdefault(ports, ports)
         if rule.peers is None:
             anybody = _either(anybody, ports)
         for id_ in rule.peers or ():
@@ -151,4 +153,4 @@ def _term(side: Side) -> Term:
 
 
 def _either(one: Matches, other: Matches) -> Matches:
-    return None if one is None or other is None else one | other
+    return None if one is None or other is None else (one | other if one else other)
