@@ -16,9 +16,9 @@ from vallum.agent.run import Agent
 from vallum.agent.settings import Settings
 from vallum.dataplane import Denial, Meddling
 from vallum.dataplane.memory.plane import MemoryPlane, MemoryProgram
-from vallum.lab.manifests import manifest
 from vallum.model.errors import KernelError
 from vallum.model.objects import Object
+from vallum.sources.encode import manifest
 
 Result = TypeVar("Result")
 PATIENCE = 10.0

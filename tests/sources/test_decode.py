@@ -207,7 +207,26 @@ def test_a_workload_stands_for_one_pod_of_its_name(api: str, kind: str) -> None:
         (),
         (NamedPort("", TCP, 81), NamedPort("http", TCP, 80), NamedPort("side", SCTP, 9)),
         host_network=True,
+        owner=f"{kind}/web",
     )
+
+
+@pytest.mark.parametrize(
+    ("owners", "labels_", "owner"),
+    [
+        ([{"kind": "ReplicaSet", "name": "web-5d4f"}], {"pod-template-hash": "5d4f"}, "Deployment/web"),
+        ([{"kind": "ReplicaSet", "name": "web-5d4f"}], {}, "ReplicaSet/web-5d4f"),
+        ([{"kind": "ReplicaSet", "name": "web"}], {"pod-template-hash": "5d4f"}, "ReplicaSet/web"),
+        ([{"kind": "StatefulSet", "name": "db"}], {}, "StatefulSet/db"),
+        ([{"kind": "A", "name": "a"}, {"kind": "B", "name": "b", "controller": True}], {}, "B/b"),
+        ([], {}, ""),
+    ],
+)
+def test_the_owner_of_a_pod_is_its_workload(owners: list[Any], labels_: dict[str, str], owner: str) -> None:
+    meta = {"name": "web-5d4f-x", "labels": labels_, "ownerReferences": owners}
+    thing = only(yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", "metadata": meta}))
+    assert isinstance(thing, Pod)
+    assert thing.owner == owner
 
 
 def test_a_node_has_ranges_and_every_address_that_is_local_to_it() -> None:

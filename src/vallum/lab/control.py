@@ -21,11 +21,11 @@ from vallum.agent.ask import ask as exchange
 from vallum.analysis.probe import Probe, parse
 from vallum.kernel import sandbox
 from vallum.lab.lab import Lab, LabSettings, started
-from vallum.lab.manifests import manifest
 from vallum.lab.place import Place
 from vallum.lab.probing import Outcome
 from vallum.model.errors import InputError, KernelError
 from vallum.model.objects import Object
+from vallum.sources.encode import manifest
 from vallum.sources.folder import read_world
 
 _LINE = 1 << 28

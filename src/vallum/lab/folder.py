@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from vallum.lab.manifests import manifest
 from vallum.model.objects import Object
+from vallum.sources.encode import manifest
 from vallum.sources.folder import read_world
 
 

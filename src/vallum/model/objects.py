@@ -61,7 +61,10 @@ class NamedPort:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod. `addresses`: at most one of each family. `created`: RFC 3339, decides who owns an address."""
+    """A pod. `addresses`: at most one of each family. `created`: RFC 3339, decides who owns an address.
+
+    `owner`: the workload it belongs to, such as `Deployment/web`; empty for a pod that stands alone.
+    """
 
     id: PodId
     labels: Labels = ()
@@ -71,6 +74,7 @@ class Pod:
     host_network: bool = False
     finished: bool = False
     created: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from ipaddress import ip_network
 from vallum.model.objects import NAME_LABEL
 from vallum.sources.marks import Findings, Value
 from vallum.sources.metadata_schema import metadata
+from vallum.sources.old_forms import check_annotations
 from vallum.sources.schema import Anything, ListOf, Record, Text, fields_of
 from vallum.sources.syntax import Check, address, cidr, local_addresses, long_name, one_of, short_name
 
@@ -13,6 +14,11 @@ LOCAL_ADDRESSES = "vallum.dev/local-addresses"
 
 ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 _NAME_TYPES = ("Hostname", "InternalDNS", "ExternalDNS")
+
+
+def _namespace(value: Value, path: str, findings: Findings) -> None:
+    _name_label(value, path, findings)
+    check_annotations(value, path, findings)
 
 
 def _name_label(value: Value, path: str, findings: Findings) -> None:
@@ -32,7 +38,7 @@ NAMESPACE = Record(
         "status": Record({"phase": Text(one_of("Active", "Terminating")), "conditions": Anything()}),
     },
     required=("metadata",),
-    check=_name_label,
+    check=_namespace,
 )
 
 

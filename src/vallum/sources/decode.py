@@ -31,6 +31,8 @@ from vallum.sources.workloads import pod_of
 
 _Body = dict[str, Any]
 _FINISHED = frozenset({"Succeeded", "Failed"})
+TEMPLATE_HASH = "pod-template-hash"
+"""The label by which a Deployment tells its ReplicaSets apart."""
 
 
 def decode(kind: str, body: _Body) -> Object | None:
@@ -73,7 +75,21 @@ def _pod(body: _Body) -> Pod:
         bool(spec.get("hostNetwork")),
         status.get("phase") in _FINISHED,
         meta.get("creationTimestamp") or "",
+        _owner(meta),
     )
+
+
+def _owner(meta: _Body) -> str:
+    """The workload. A Deployment stands behind a ReplicaSet that is named after it and the template's hash."""
+    owners = _list(meta, "ownerReferences")
+    found = next((owner for owner in owners if owner.get("controller")), owners[0] if owners else None)
+    if found is None:
+        return ""
+    kind, name = found["kind"], found["name"]
+    suffix = "-" + str(_dict(meta, "labels").get(TEMPLATE_HASH, ""))
+    if kind == "ReplicaSet" and suffix != "-" and name.endswith(suffix):
+        return f"Deployment/{name.removesuffix(suffix)}"
+    return f"{kind}/{name}"
 
 
 def _addresses(status: _Body) -> tuple[Address, ...]:

@@ -25,9 +25,12 @@ __all__ = ["Document", "World", "events", "read_world", "snapshot", "watch"]
 _TRIES = 10
 
 
-def read_world(path: str | os.PathLike[str]) -> World:
-    """Read a folder, a file, or `-` for stdin. Raises InputErrors with all that is wrong."""
-    outcome = _Reader(os.fspath(path)).read()
+def read_world(path: str | os.PathLike[str], api: str | None = None) -> World:
+    """Read a folder, a file, or `-` for stdin. Raises InputErrors with all that is wrong.
+
+    `api` 2016: old policies have the meaning of that time (`policy.legacy`), whether or not the world shows it.
+    """
+    outcome = _Reader(os.fspath(path), api).read()
     if isinstance(outcome, InputErrors):
         raise outcome
     return outcome
@@ -81,6 +84,7 @@ class _Reader:
     """Reads one path again and again. Remembers each file's reading by its name and bytes."""
 
     path: str
+    api: str | None = None
     _known: dict[tuple[str, bytes], Manifest] = field(default_factory=dict)
     _files: list[File] = field(default_factory=list)
     _kept: dict[str, bytes] = field(default_factory=dict)
@@ -121,7 +125,7 @@ class _Reader:
             if collecting:
                 gc.enable()
         self._known = {_identity(file): manifest for file, manifest in zip(self._files, manifests, strict=True)}
-        return assemble(manifests, _revision(self._files))
+        return assemble(manifests, _revision(self._files), self.api)
 
     def _manifest(self, file: File) -> Manifest:
         if file.error:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 from vallum.sources.cluster_schema import NAMESPACE, NODE
 from vallum.sources.marks import Findings, Spot, Value
+from vallum.sources.old_forms import OLD_API, POLICY_API
 from vallum.sources.pod_schema import CRON_JOB, POD, SERVICE, WORKLOAD
-from vallum.sources.policy_schema import POLICY
+from vallum.sources.policy_schema import OLD_POLICY, POLICY
+from vallum.sources.romana_schema import ROMANA, policies_in
 from vallum.sources.schema import Record, fields_of
 from vallum.sources.syntax import cut, nearest
-
-POLICY_API = "networking.k8s.io/v1"
 
 KINDS: dict[str, tuple[str, Record]] = {
     "Namespace": ("v1", NAMESPACE),
@@ -31,6 +31,9 @@ KINDS: dict[str, tuple[str, Record]] = {
     "NetworkPolicy": (POLICY_API, POLICY),
 }
 """Kind -> the apiVersion that is read, and its shape."""
+
+OLD_KINDS: dict[tuple[str, str], Record] = {(OLD_API, "NetworkPolicy"): OLD_POLICY}
+"""Forms of another time that are read beside them: (apiVersion, kind) -> shape."""
 
 _OURS = frozenset({"", "apps", "batch", "extensions", "policy", "autoscaling"})
 _LIST = Record({}, strict=False, example="{apiVersion: v1, kind: Pod}")
@@ -51,8 +54,18 @@ class Known:
     value: Value
 
 
-def unfold(value: Value, findings: Findings) -> Iterator[Known | Skipped]:
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A policy in Romana's own form, found right: only a conversion can use it."""
+
+    value: Value
+
+
+def unfold(value: Value, findings: Findings) -> Iterator[Known | Skipped | Foreign]:
     """The objects of one document, those of a List one by one. What is wrong is noted and left out."""
+    if foreign := policies_in(value):
+        yield from (Foreign(policy) for policy in foreign if _fits(policy, ROMANA, findings))
+        return
     found = _identity(value, findings)
     if found is None:
         return
@@ -62,11 +75,14 @@ def unfold(value: Value, findings: Findings) -> Iterator[Known | Skipped]:
         yield from _items(value, singular, api, findings)
     elif kind not in KINDS:
         yield from _skip(value, api, kind, findings)
-    elif _readable(value, api, kind, findings):
-        before = len(findings.errors)
-        KINDS[kind][1].inspect(value, "", findings)
-        if len(findings.errors) == before:
-            yield Known(kind, value)
+    elif (shape := _shape(value, api, kind, findings)) and _fits(value, shape, findings):
+        yield Known(kind, value)
+
+
+def _fits(value: Value, shape: Record, findings: Findings) -> bool:
+    before = len(findings.errors)
+    shape.inspect(value, "", findings)
+    return len(findings.errors) == before
 
 
 def _identity(value: Value, findings: Findings) -> tuple[str, str] | None:
@@ -88,7 +104,7 @@ def _identity(value: Value, findings: Findings) -> tuple[str, str] | None:
     return str(fields["apiVersion"].data), str(fields["kind"].data)
 
 
-def _items(value: Value, singular: str, api: str, findings: Findings) -> Iterator[Known | Skipped]:
+def _items(value: Value, singular: str, api: str, findings: Findings) -> Iterator[Known | Skipped | Foreign]:
     fields = fields_of(value)
     items = fields.get("items")
     if items is None:
@@ -120,14 +136,13 @@ def _skip(value: Value, api: str, kind: str, findings: Findings) -> Iterator[Ski
         yield Skipped(kind)
 
 
-def _readable(value: Value, api: str, kind: str, findings: Findings) -> bool:
-    """Reports whether this apiVersion is the one that is read. A foreign Service (Knative) is just another kind."""
-    wanted = KINDS[kind][0]
+def _shape(value: Value, api: str, kind: str, findings: Findings) -> Record | None:
+    """The shape of this kind under this apiVersion, None where that is not read."""
+    wanted, shape = KINDS[kind]
     if api == wanted:
-        return True
+        return shape
+    if (api, kind) in OLD_KINDS:
+        return OLD_KINDS[api, kind]
     spot: Spot = fields_of(value)["apiVersion"].spot
-    problem = f"apiVersion: {kind} is read as {wanted}, not as `{cut(api)}`"
-    if api == "extensions/v1beta1" and kind == "NetworkPolicy":
-        problem += f"; that version is gone since Kubernetes 1.16, write {wanted} (the fields are the same)"
-    findings.wrong(spot, problem)
-    return False
+    findings.wrong(spot, f"apiVersion: {kind} is read as {wanted}, not as `{cut(api)}`")
+    return None

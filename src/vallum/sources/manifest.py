@@ -13,14 +13,15 @@ from vallum.model.address import Address, Network
 from vallum.model.errors import InputError
 from vallum.model.objects import Object
 from vallum.sources.decode import decode
-from vallum.sources.kinds import Known, Skipped, unfold
+from vallum.sources.kinds import Foreign, Known, Skipped, unfold
 from vallum.sources.marks import Findings, Value, documents, plain
+from vallum.sources.old_forms import in_v1, is_old
 from vallum.sources.schema import fields_of
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One object as it was written: where, its plain body, and what it was decoded to (None: checked only)."""
+    """One object as it was written: where, its plain body, and what it is decoded to (None: it counts for nothing)."""
 
     place: str
     body: dict[str, Any]
@@ -37,11 +38,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What one file holds. `claims` has an entry for each document."""
+    """What one file holds. `claims` has an entry for each document; `romana` are policies in Romana's own form."""
 
     documents: tuple[Document, ...] = ()
     claims: tuple[tuple[Claim, ...], ...] = ()
     skipped: tuple[str, ...] = ()
+    romana: tuple[Document, ...] = ()
     errors: tuple[InputError, ...] = ()
 
 
@@ -60,6 +62,11 @@ def read_manifest(shown: str, data: bytes) -> Manifest:
         tuple(_document(item, shown) for item in known),
         tuple(tuple(_claims(item, shown)) for item in known),
         tuple(item.kind for item in found if isinstance(item, Skipped)),
+        tuple(
+            Document(place_of(item.value, shown), plain(item.value), None)
+            for item in found
+            if isinstance(item, Foreign)
+        ),
         tuple(findings.errors),
     )
 
@@ -72,7 +79,8 @@ def _position(data: bytes, offset: int) -> str:
 
 def _document(known: Known, shown: str) -> Document:
     body = plain(known.value)
-    return Document(_place(known.value, shown), body, decode(known.kind, body))
+    now = in_v1(body, of_2016=False) if is_old(body) else body
+    return Document(place_of(known.value, shown), body, decode(known.kind, now))
 
 
 def _claims(known: Known, shown: str) -> Iterator[Claim]:
@@ -81,14 +89,15 @@ def _claims(known: Known, shown: str) -> Iterator[Claim]:
             status = _field(known.value, "status")
             listed = [_field(item, "ip") for item in _items(status, "podIPs")]
             listed = listed or [_field(status, "podIP")]
-            yield from (Claim(_place(item, shown), ip_address(str(item.data))) for item in listed if item)
+            yield from (Claim(place_of(item, shown), ip_address(str(item.data))) for item in listed if item)
         case "Node":
             spec = _field(known.value, "spec")
             ranges: tuple[Value | None, ...] = _items(spec, "podCIDRs") or (_field(spec, "podCIDR"),)
-            yield from (Claim(_place(item, shown), ip_network(str(item.data))) for item in ranges if item)
+            yield from (Claim(place_of(item, shown), ip_network(str(item.data))) for item in ranges if item)
 
 
-def _place(value: Value, shown: str) -> str:
+def place_of(value: Value, shown: str) -> str:
+    """Where a value stands, as messages say it."""
     return f"{shown}:{value.spot.line}:{value.spot.column}"
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
@@ -23,22 +23,31 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\ud
 _SURROGATES = re.compile(r"(\\\\)|\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A line and a column, both from 1."""
+_NO_KEYS: "Mapping[str, Spot]" = MappingProxyType({})
+
+
+def _no_keys() -> "Mapping[str, Spot]":
+    return _NO_KEYS
+
+
+class Spot(NamedTuple):
+    """A line and a column, both from 1. Made for every value there is, so it must be cheap."""
 
     line: int
     column: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Value:
-    """One value, where it stands, and how it was written. `size` counts it with all that is inside."""
+    """One value, where it stands, and how it was written. `size` counts it with all that is inside.
+
+    Never changed once made; not declared so, because a frozen one takes three times as long to make.
+    """
 
     data: "bool | int | float | str | tuple[Value, ...] | Mapping[str, Value] | None"
     spot: Spot
     text: str = ""
-    keys: Mapping[str, Spot] = field(default_factory=lambda: MappingProxyType({}))
+    keys: Mapping[str, Spot] = field(default_factory=_no_keys)
     size: int = 1
 
 
@@ -58,13 +67,10 @@ class Findings:
 
 def plain(value: Value) -> Any:
     """The value as ordinary dicts, lists and scalars."""
-    match value.data:
-        case tuple():
-            return [plain(item) for item in value.data]
-        case Mapping():
-            return {key: plain(item) for key, item in value.data.items()}
-        case _:
-            return value.data
+    data = value.data
+    if isinstance(data, tuple):
+        return [plain(item) for item in data]
+    return {key: plain(item) for key, item in data.items()} if isinstance(data, dict) else data
 
 
 def documents(text: str, findings: Findings) -> Iterator[Value]:
@@ -112,6 +118,16 @@ class _Open:
     items: list[Value] = field(default_factory=list)
 
 
+class _Merge(str):
+    """A `<<` without quotes: as a key it merges."""
+
+    __slots__ = ()
+
+
+_STARTS = frozenset({yaml.MappingStartEvent, yaml.SequenceStartEvent})
+_ENDS = frozenset({yaml.MappingEndEvent, yaml.SequenceEndEvent, yaml.AliasEvent})
+
+
 class _Builder:
     """Puts the parser's events together."""
 
@@ -122,20 +138,24 @@ class _Builder:
         self._unclear = False
 
     def documents(self, text: str) -> Iterator[Value]:
-        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-            match event:
-                case yaml.DocumentStartEvent():
-                    self._anchors, self._unclear = {}, False
-                case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
-                    self._open(event)
-                case yaml.ScalarEvent() | yaml.AliasEvent() | yaml.SequenceEndEvent() | yaml.MappingEndEvent():
+        loader = yaml.CSafeLoader(text)
+        try:
+            while (event := loader.get_event()) is not None:
+                kind = type(event)
+                if kind is yaml.ScalarEvent or kind in _ENDS:
                     value = self._value(event)
                     if self._stack:
                         self._stack[-1].items.append(value)
                     elif value.data is not None and not self._unclear:
                         yield value
+                elif kind in _STARTS:
+                    self._open(event)
+                elif kind is yaml.DocumentStartEvent:
+                    self._anchors, self._unclear = {}, False
+        finally:
+            loader.dispose()
 
-    def _open(self, event: yaml.SequenceStartEvent | yaml.MappingStartEvent) -> None:
+    def _open(self, event: Any) -> None:
         spot = _spot(event)
         if len(self._stack) >= _DEPTH:
             self._stop(spot, f"nested more than {_DEPTH} levels deep; no manifest is")
@@ -143,31 +163,32 @@ class _Builder:
             self._note(spot, f"the tag {event.tag} is not read here; remove it")
         if event.anchor:
             self._anchors[event.anchor] = None
-        self._stack.append(_Open(spot, isinstance(event, yaml.MappingStartEvent), event.anchor))
+        self._stack.append(_Open(spot, type(event) is yaml.MappingStartEvent, event.anchor))
 
-    def _value(self, event: yaml.Event) -> Value:
-        spot = _spot(event)
-        match event:
-            case yaml.AliasEvent():
-                return self._alias(event.anchor or "", spot)
-            case yaml.ScalarEvent():
-                value, anchor = self._scalar(event, spot), event.anchor
-            case _:
-                opened = self._stack.pop()
-                value, anchor = (self._mapping if opened.mapping else self._sequence)(opened), opened.anchor
-        if value.size > _SIZE:
-            self._stop(value.spot, f"aliases unfold this to more than {_SIZE:,} values; write less of it")
+    def _value(self, event: Any) -> Value:
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            value, anchor = self._scalar(event), event.anchor
+        elif kind is yaml.AliasEvent:
+            return self._alias(event.anchor or "", _spot(event))
+        else:
+            opened = self._stack.pop()
+            value, anchor = (self._mapping if opened.mapping else self._sequence)(opened), opened.anchor
+            if value.size > _SIZE:
+                self._stop(value.spot, f"aliases unfold this to more than {_SIZE:,} values; write less of it")
         if anchor:
             self._anchors[anchor] = value
         return value
 
-    def _scalar(self, event: yaml.ScalarEvent, spot: Spot) -> Value:
+    def _scalar(self, event: yaml.ScalarEvent) -> Value:
         try:
             data = scalar(event.value, event.tag, plain=event.implicit[0])
+            if data == "<<" and event.implicit[0]:  # in quotes it is a key like any other
+                data = _Merge(data)
         except UnreadTagError as error:
-            self._note(spot, str(error))
+            self._note(_spot(event), str(error))
             data = event.value
-        return Value(data, spot, event.value)
+        return Value(data, _spot(event), event.value)
 
     def _alias(self, anchor: str, spot: Spot) -> Value:
         if anchor not in self._anchors:
@@ -185,7 +206,7 @@ class _Builder:
         keys: dict[str, Spot] = {}
         merged: list[Value] = []
         for key, value in zip(opened.items[::2], opened.items[1::2], strict=True):
-            if key.data == "<<":
+            if type(key.data) is _Merge:
                 merged.extend(value.data if isinstance(value.data, tuple) else (value,))
             elif not isinstance(key.data, str):
                 self._note(key.spot, _key_problem(key))
@@ -221,8 +242,7 @@ class _Builder:
 
 
 def _spot(event: yaml.Event) -> Spot:
-    mark = event.start_mark
-    assert mark, "the parser marks every event"
+    mark: Any = event.start_mark  # the parser marks every event
     return Spot(mark.line + 1, mark.column + 1)
 
 

@@ -1,10 +1,19 @@
 """The shape of metadata (metav1.ObjectMeta): what is read of it, and the names of what is not."""
 
 from vallum.sources.marks import Findings, Value
-from vallum.sources.schema import Anything, MapOf, Record, Schema, Text, fields_of
+from vallum.sources.schema import Anything, Flag, ListOf, MapOf, Record, Schema, Text, fields_of
 from vallum.sources.selector_schema import LABELS
-from vallum.sources.syntax import Check, annotation_key, short_name, time
+from vallum.sources.syntax import Check, annotation_key, long_name, short_name, time
 
+_OWNERS = ListOf(
+    Record(
+        {"kind": Text(), "name": Text(long_name), "controller": Flag()},
+        required=("kind", "name"),
+        strict=False,
+        others=frozenset({"uid"}),
+        example="{kind: ReplicaSet, name: web-5d4f8c7b9}",
+    )
+)
 _UNREAD = (
     "generateName",
     "uid",
@@ -13,7 +22,6 @@ _UNREAD = (
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
     "finalizers",
-    "ownerReferences",
     "managedFields",
     "selfLink",
 )
@@ -27,6 +35,7 @@ def metadata(name: Check, *, namespaced: bool, strict: bool = False, annotations
         "labels": LABELS,
         "annotations": annotations or (MapOf(annotation_key, Text()) if strict else Anything()),
         "creationTimestamp": Text(time),
+        "ownerReferences": _OWNERS,
         **dict.fromkeys(_UNREAD, Anything()),
     }
     check = _named if namespaced else _cluster_wide

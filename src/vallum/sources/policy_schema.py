@@ -1,4 +1,4 @@
-"""The shape of a networking.k8s.io/v1 NetworkPolicy, every field, and the rules that join fields of one.
+"""The shape of a NetworkPolicy, every field, and the rules that join fields of one: v1, and the old form beside it.
 
 The API server's own validation, and one thing more: a peer of nothing (`from: [{}]`) is refused here, because
 read from a server it matches nothing and whoever writes it means everything. Ignores defaults: `decode` knows.
@@ -6,8 +6,10 @@ read from a server it matches nothing and whoever writes it means everything. Ig
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from vallum.model.address import span
 from vallum.sources.marks import Findings, Value
 from vallum.sources.metadata_schema import metadata
+from vallum.sources.old_forms import protocol
 from vallum.sources.schema import Anything, ListOf, Number, Record, Schema, Text, fields_of
 from vallum.sources.selector_schema import SELECTOR
 from vallum.sources.syntax import cidr, long_name, one_of, port_name
@@ -30,7 +32,7 @@ def _block(value: Value, path: str, findings: Findings) -> None:
 def _outside(cut: IPv4Network | IPv6Network, network: IPv4Network | IPv6Network) -> str | None:
     if cut == network:
         return f"{cut} is the whole block; an exception must leave something of it"
-    inside = any(cut.supernet(new_prefix=length) == network for length in range(cut.prefixlen))
+    inside = span(network)[0] <= span(cut)[0] and span(cut)[1] <= span(network)[1]
     return None if inside else f"{cut} does not lie inside of the block {network}; an exception cuts from its own"
 
 
@@ -75,34 +77,40 @@ _PEERS = ListOf(
         check=_peer,
     )
 )
-_PORTS = ListOf(
-    Record(
-        {"protocol": PROTOCOL, "port": PORT_OR_NAME, "endPort": PORT_NUMBER},
-        example="{port: 80}",
-        check=_port,
-    )
-)
 
 
-def _rules(peers: str, other: str) -> Schema:
+def _ports(name: Schema) -> Schema:
+    fields: dict[str, Schema] = {"protocol": name, "port": PORT_OR_NAME, "endPort": PORT_NUMBER}
+    return ListOf(Record(fields, example="{port: 80}", check=_port))
+
+
+def _rules(peers: str, other: str, ports: Schema) -> Schema:
     hint = f"`{other}` belongs to the other direction; a rule here has `{peers}` and `ports`"
-    return ListOf(Record({peers: _PEERS, "ports": _PORTS}, example=f"{{{peers}: [{{podSelector: {{}}}}]}}", hint=hint))
+    return ListOf(Record({peers: _PEERS, "ports": ports}, example=f"{{{peers}: [{{podSelector: {{}}}}]}}", hint=hint))
 
 
-POLICY = Record(
-    {
-        "apiVersion": Text(),
-        "kind": Text(),
-        "metadata": metadata(long_name, namespaced=True, strict=True),
-        "spec": Record(
-            {
-                "podSelector": SELECTOR,
-                "policyTypes": ListOf(Text(one_of("Ingress", "Egress"))),
-                "ingress": _rules("from", "to"),
-                "egress": _rules("to", "from"),
-            }
-        ),
-        "status": Anything(),
-    },
-    required=("metadata",),
-)
+def _policy(name: Schema) -> Record:
+    """The shape of a policy whose protocols are spelled like this."""
+    ports = _ports(name)
+    return Record(
+        {
+            "apiVersion": Text(),
+            "kind": Text(),
+            "metadata": metadata(long_name, namespaced=True, strict=True),
+            "spec": Record(
+                {
+                    "podSelector": SELECTOR,
+                    "policyTypes": ListOf(Text(one_of("Ingress", "Egress"))),
+                    "ingress": _rules("from", "to", ports),
+                    "egress": _rules("to", "from", ports),
+                }
+            ),
+            "status": Anything(),
+        },
+        required=("metadata",),
+    )
+
+
+POLICY = _policy(PROTOCOL)
+OLD_POLICY = _policy(Text(protocol))
+"""Of extensions/v1beta1: the same fields, and protocols in any case of letters."""

@@ -6,6 +6,7 @@ others that are nearly one of them. Null is absent, as the API server has it. Ig
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Protocol
 
@@ -114,7 +115,7 @@ class MapOf:
 
     def inspect(self, value: Value, path: str, findings: Findings) -> None:
         """Keys by their check, values by their schema."""
-        if not isinstance(value.data, Mapping):
+        if not isinstance(value.data, dict):
             findings.wrong(value.spot, f"{path}: must be a mapping of `key: value`, is {_show(value)}")
             return
         for key, item in value.data.items():
@@ -145,7 +146,7 @@ class Record:
 
     def inspect(self, value: Value, path: str, findings: Findings) -> None:
         """Fields by their schemas, then the whole if they are right."""
-        if not isinstance(value.data, Mapping):
+        if not isinstance(value.data, dict):
             cure = f", such as `{self.example}`" if self.example else ""
             dash = "; remove the `- `" if isinstance(value.data, tuple) else ""
             findings.wrong(value.spot, f"{_at(path)}must be a mapping{cure}, is {_show(value)}{dash}")
@@ -161,13 +162,14 @@ class Record:
             self.check(value, path, findings)
 
     def _field(self, key: str, value: Value, path: str, findings: Findings) -> None:
-        assert isinstance(value.data, Mapping)
+        assert isinstance(value.data, dict)
         schema = self.fields.get(key)
         if schema:
-            if value.data[key].data is not None:
-                schema.inspect(value.data[key], f"{path}.{key}" if path else key, findings)
+            inner = value.data[key]
+            if inner.data is not None and not isinstance(schema, Anything):
+                schema.inspect(inner, f"{path}.{key}" if path else key, findings)
             return
-        near = None if key in self.others else nearest(key, [*self.fields])
+        near = None if key in self.others else _near(key, tuple(self.fields))
         if self.strict or near:
             findings.wrong(value.keys[key], f"{_at(path)}{self._unknown(key, near)}")
 
@@ -178,12 +180,17 @@ class Record:
         return f"unknown field `{shown}`; {self.hint or 'fields here are ' + ', '.join(sorted(self.fields))}"
 
 
+@lru_cache(4096)  # the same unread fields stand in every pod
+def _near(key: str, known: tuple[str, ...]) -> str | None:
+    return nearest(key, known)
+
+
 NO_FIELDS: Mapping[str, Value] = MappingProxyType({})
 
 
 def fields_of(value: Value) -> Mapping[str, Value]:
     """The fields of a value that a Record found right, those that are null left out."""
-    if not isinstance(value.data, Mapping):
+    if not isinstance(value.data, dict):
         return NO_FIELDS
     return {key: item for key, item in value.data.items() if item.data is not None}
 

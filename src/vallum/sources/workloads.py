@@ -22,6 +22,10 @@ def pod_of(kind: str, body: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": meta | {"labels": labels},
+        "metadata": meta | {"labels": labels, "ownerReferences": [_reference(kind, body["metadata"]["name"])]},
         "spec": template.get("spec") or {},
     }
+
+
+def _reference(kind: str, name: str) -> dict[str, Any]:
+    return {"kind": kind, "name": name, "controller": True}

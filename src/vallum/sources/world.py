@@ -1,7 +1,7 @@
 """A whole world: the objects of all files together, and what only shows when they stand side by side.
 
-Namespaces that are used and not declared exist with only their name label. Ignores where the bytes came from
-(`folder`) and who may talk to whom (`policy`).
+Namespaces that are used and not declared exist with only their name label; old forms are read as what they meant
+(`modern`). Ignores where the bytes came from (`folder`) and who may talk to whom (`policy`).
 """
 
 from collections import Counter
@@ -13,30 +13,41 @@ from vallum.model.errors import InputError, InputErrors
 from vallum.model.objects import NAME_LABEL, Namespace, Object, Pod, Policy
 from vallum.model.snapshot import Batch, Event, Gone, Key, Put, Snapshot, key_of, snapshot_of
 from vallum.sources.manifest import Claim, Document, Manifest
+from vallum.sources.modern import modern
+from vallum.sources.old_forms import Note
+
+_ROMANA = "this is a policy in Romana's own form; `vallum convert` writes it as NetworkPolicy"
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All objects, the documents they came from, the revision of what was read, and how many were skipped."""
+    """All objects, the documents they came from, the revision of what was read, and how many were skipped.
+
+    `notes`: what was read as something else than a newcomer would think; nothing is wrong with it.
+    """
 
     objects: tuple[Object, ...]
     documents: tuple[Document, ...]
     revision: str
     skipped: Mapping[str, int]
+    notes: tuple[Note, ...] = ()
 
 
-def assemble(manifests: Sequence[Manifest], revision: str) -> World:
-    """Join the files of a world. Raises InputErrors with every problem of every file."""
+def assemble(manifests: Sequence[Manifest], revision: str, api: str | None = None) -> World:
+    """Join the files of a world; `api` 2016: in the meaning of that time. Raises InputErrors with every problem."""
     documents = [document for manifest in manifests for document in manifest.documents]
     claims = [claim for manifest in manifests for claim in manifest.claims]
     errors = [error for manifest in manifests for error in manifest.errors]
+    errors += [InputError(document.place, _ROMANA) for manifest in manifests for document in manifest.romana]
     errors += [*_twice(documents), *_shared_addresses(documents, claims), *_shared_ranges(documents, claims)]
+    now = modern(documents, api)
+    errors += now.errors
     if errors:
         raise InputErrors(tuple(errors))
-    declared = [document.thing for document in documents if document.thing]
+    declared = [*(document.thing for document in now.documents if document.thing), *now.denials]
     objects = (*_implied(declared), *declared)
     skipped = Counter(kind for manifest in manifests for kind in manifest.skipped)
-    return World(objects, tuple(documents), revision, dict(sorted(skipped.items())))
+    return World(objects, now.documents, revision, dict(sorted(skipped.items())), now.notes)
 
 
 def events(before: Snapshot | None, world: World) -> Batch:

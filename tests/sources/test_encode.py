@@ -1,4 +1,4 @@
-"""What the lab writes for its agents is read back as the objects that it had."""
+"""What is written as manifests is read back as the objects that it was."""
 
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -10,11 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from build import pod, walk
-from vallum.lab.folder import WorldFolder
-from vallum.lab.manifests import manifest
 from vallum.model.objects import NAME_LABEL, NamedPort, Namespace, Node, Object, Pod, Policy, PolicyRule
 from vallum.model.selector import labels
 from vallum.model.snapshot import snapshot_of
+from vallum.sources.encode import manifest
 from vallum.sources.folder import read_world, snapshot
 from worlds import world
 
@@ -67,12 +66,6 @@ def test_an_empty_list_of_rules_stays_one_and_a_missing_direction_stays_missing(
         assert (back.ingress, back.egress) == (ingress, egress)
 
 
-def test_replacing_the_world_switches_at_once_and_says_the_revision_that_is_read():
-    with TemporaryDirectory() as parent:
-        folder = WorldFolder(Path(parent))
-        revisions = []
-        for things in ((pod("a/x"),), (pod("a/x"), pod("a/y"))):
-            revisions.append(folder.replace(things))
-            assert read_world(folder.path).revision == revisions[-1]
-        assert len(set(revisions)) == 2
-        assert len([one for one in Path(parent).iterdir() if one.is_dir() and not one.is_symlink()]) <= 2
+def test_a_workloads_stand_in_keeps_its_owner():
+    made = Pod(pod("a/web").id, owner="Deployment/web")
+    assert [thing for thing in read_back((made,)) if isinstance(thing, Pod)] == [made]

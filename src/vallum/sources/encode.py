@@ -1,4 +1,4 @@
-"""Model objects written back as ordinary manifests: the world folder that the lab keeps for its agents.
+"""Model objects written back as ordinary manifests: the lab's world folder, the world that an agent hands out.
 
 Only what the model holds is written; reading it again gives equal objects (tested).
 """
@@ -37,6 +37,9 @@ def _pod(pod: Pod) -> dict[str, Any]:
     metadata: dict[str, Any] = {"namespace": pod.id.namespace, "name": pod.id.name, "labels": dict(pod.labels)}
     if pod.created:
         metadata["creationTimestamp"] = pod.created
+    if pod.owner:
+        kind, _, name = pod.owner.partition("/")
+        metadata["ownerReferences"] = [{"kind": kind, "name": name, "controller": True}]
     ports = [
         ({"name": port.name} if port.name else {})
         | {"protocol": PROTOCOL_NAMES[port.protocol], "containerPort": port.number}
