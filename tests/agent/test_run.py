@@ -169,7 +169,7 @@ def test_a_socket_that_a_crash_left_is_taken_over():
         stale = run.settings.socket.with_name("stale")
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(stale))
-        server = await Api(stale, dict, list).serve()
+        server = await Api(stale, dict, {}).serve()
         server.close()
         return oct(stale.stat().st_mode & 0o777)
 

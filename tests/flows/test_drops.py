@@ -3,10 +3,11 @@
 from ipaddress import ip_address
 
 from build import NODE1, NODE2, pod, policy, rule, select, space
+from vallum.analysis.asked import Asked
 from vallum.dataplane import Denial
 from vallum.flows.drops import Drop, Drops
 from vallum.lab import wire
-from vallum.model.objects import TCP
+from vallum.model.objects import TCP, Peer
 from vallum.model.snapshot import snapshot_of
 from vallum.policy.compile import compile_node
 from vallum.policy.judge import Judge
@@ -24,8 +25,8 @@ def syn(source: str, target: str, sport: int = 40000, dport: int = 80) -> bytes:
 
 
 def joined(denial: Denial, *things: object, drops: Drops | None = None) -> Drop | None:
-    judge = Judge(compile_node(snapshot_of((*WORLD, *things)), "node1"))  # type: ignore[arg-type]
-    return (drops or Drops()).add(denial, judge.owners, judge)
+    snapshot = snapshot_of((*WORLD, *things))  # type: ignore[arg-type]
+    return (drops or Drops()).add(denial, Judge(compile_node(snapshot, "node1")), Asked(snapshot))
 
 
 def test_a_drop_names_both_pods_and_what_isolates():
@@ -53,6 +54,14 @@ def test_the_egress_side_has_its_own_reason():
     drop = joined(Denial(Way.EGRESS, reply=False, packet=syn("10.44.1.10", "10.44.1.20")), shut)
     assert drop is not None
     assert drop.reason.startswith("a/shut isolates a/one for egress")
+
+
+def test_the_reason_ends_with_the_nearest_miss_of_the_side_that_dropped_it():
+    wanted = policy("a/wanted", select(app="two"), ingress=[rule(Peer(pods=select(app="three")))])
+    for reply, packet in ((False, syn("10.44.1.10", "10.44.1.20")), (True, syn("10.44.1.20", "10.44.1.10", 80, 40000))):
+        drop = joined(Denial(Way.INGRESS, reply=reply, packet=packet), wanted)
+        assert drop is not None
+        assert drop.reason.endswith("; nearest: a/wanted ingress[0], which lacks label app=three on a/one")
 
 
 def test_a_lie_about_the_source_is_said_to_be_one():

@@ -1,13 +1,14 @@
 """The agent's local socket: one JSON object a line, asked and answered.
 
-`{"op": "status"}` is answered once; `{"op": "drops"}` with the ring; `{"op": "follow"}` with a status line now and
-after every reconcile, and a line for every denial as it happens.
+`{"op": "status"}` is answered once; `{"op": "follow"}` with a status line now and after every reconcile, and a line for
+every denial as it happens. Other answers are given to it by name; long ones are written while the asker reads.
 """
 
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,20 @@ import msgspec
 from vallum.model.errors import InputError
 
 _LINE = 1 << 16
+_AT_ONCE = 256
+"""Lines that are made and sent before anything else has its turn."""
+
+Answer = Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
+"""The lines that answer a request. They are made in a thread: an iterator must live on what never changes."""
 
 
 class Api:
     """Serves one unix socket. `publish` reaches every follower; a slow follower is cut off, never waited for."""
 
-    def __init__(
-        self, path: Path, status: Callable[[], dict[str, Any]], drops: Callable[[], list[dict[str, Any]]]
-    ) -> None:
+    def __init__(self, path: Path, status: Callable[[], dict[str, Any]], answers: Mapping[str, Answer]) -> None:
         self._path = path
         self._status = status
-        self._drops = drops
+        self._answers = answers
         self._followers: set[asyncio.StreamWriter] = set()
 
     async def serve(self) -> asyncio.Server:
@@ -66,18 +70,30 @@ class Api:
 
     async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> None:
         try:
-            op = msgspec.json.decode(line, type=dict[str, Any]).get("op")
+            request = msgspec.json.decode(line, type=dict[str, Any])
         except msgspec.MsgspecError:
-            op = None
+            request = {}
+        op = request.get("op")
         match op:
             case "status":
-                answer = [self._status()]
-            case "drops":
-                answer = self._drops()
+                answer: Iterable[dict[str, Any]] = [self._status()]
             case "follow":
                 self._followers.add(writer)
                 answer = [{"event": "status"} | self._status()]
+            case str() if op in self._answers:
+                answer = self._answers[op](request)
             case _:
-                answer = [{"error": 'unknown request; ask {"op": "status"}, {"op": "drops"} or {"op": "follow"}'}]
-        writer.write(b"".join(msgspec.json.encode(one) + b"\n" for one in answer))
+                known = ", ".join(f'{{"op": "{name}"}}' for name in ("status", "follow", *self._answers))
+                answer = [{"error": f"unknown request; ask one of {known}"}]
+        lines = iter(answer)
+        if isinstance(answer, list):  # at once: what is published now must not come before it
+            writer.write(_encoded(lines, len(answer)))
+        else:
+            while part := await asyncio.to_thread(_encoded, lines, _AT_ONCE):
+                writer.write(part)
+                await writer.drain()
         await writer.drain()
+
+
+def _encoded(lines: Iterator[dict[str, Any]], most: int) -> bytes:
+    return b"".join(msgspec.json.encode(one) + b"\n" for one in islice(lines, most))

@@ -1,6 +1,7 @@
 """One question to a local socket of ours: a JSON object a line there and back (docs/formats.md). Plain and blocking."""
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ import msgspec
 
 def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
     """The answer, empty when the other side ended without one. Raises OSError where nobody listens."""
+    first = next(ask_lines(path, request), b"")
+    found: dict[str, Any] = msgspec.json.decode(first) if first else {}
+    return found
+
+
+def ask_lines(path: Path, request: dict[str, Any]) -> Iterator[bytes]:
+    """The lines of the answer as they come. Who asks knows how many there are: the other side goes on listening."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(path))
         sock.sendall(msgspec.json.encode(request) + b"\n")
-        answer = b""
-        while part := sock.recv(1 << 20):
-            answer += part
-            if part.endswith(b"\n"):
-                break
-    found: dict[str, Any] = msgspec.json.decode(answer) if answer else {}
-    return found
+        with sock.makefile("rb") as lines:
+            yield from lines

@@ -8,13 +8,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from vallum.agent.api import Api
+from vallum.agent.answers import explanation, world
+from vallum.agent.api import Answer, Api
 from vallum.agent.hands import Hands
 from vallum.agent.pace import Pace
 from vallum.agent.reconcile import Report, reconcile
 from vallum.agent.settings import Settings
 from vallum.agent.status import Status
 from vallum.agent.world import World
+from vallum.analysis.asked import Asked
 from vallum.dataplane import Denials, Meddling, Reports
 from vallum.flows.drops import Drops
 from vallum.kernel.rtevents import Change, RouteWatch
@@ -44,7 +46,13 @@ class Agent:
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._worker = ThreadPoolExecutor(1, "planes")
-        self._api = Api(settings.socket, self._facts, lambda: [drop.facts() for drop in self._drops.ring])
+        self._asked: Asked | None = None
+        answers: dict[str, Answer] = {
+            "drops": lambda _: [drop.facts() for drop in self._drops.ring],
+            "explain": lambda request: explanation(self._asked, request),
+            "world": lambda _: world(self._asked),
+        }
+        self._api = Api(settings.socket, self._facts, answers)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. The kernel is left as it is: enforcement goes on (stance 20)."""
@@ -142,7 +150,7 @@ class Agent:
         self._api.publish({"event": "status"} | self._facts())
 
     def _done(self, report: Report, doubts: list[Meddling]) -> None:
-        self._judge = Judge(report.ruleset)
+        self._judge, self._asked = Judge(report.ruleset), Asked(report.snapshot, report.ruleset.sets.people)
         if self._status.report is None:
             gc.collect()
             gc.freeze()  # what the first world brought stays for long: no later collection looks through it again
@@ -170,12 +178,12 @@ class Agent:
             self._want()
 
     def _denied(self, denials: Denials) -> None:
-        found, judge = denials.drain(), self._judge
+        found, judge, asked = denials.drain(), self._judge, self._asked
         self._status.unrecorded = denials.lost
-        if judge is None:
+        if judge is None or asked is None:
             return
         for denial in found:
-            drop = self._drops.add(denial, judge.owners, judge)
+            drop = self._drops.add(denial, judge, asked)
             if drop is not None:
                 self._api.publish({"event": "drop"} | drop.facts())
 

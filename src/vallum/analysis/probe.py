@@ -4,22 +4,27 @@ Used by everything that asks: judge, explain, the lab that sends it for real. Th
 what the packet may do is decided in `policy`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
+from vallum.analysis.asked import Asked
 from vallum.model.address import Address, Packed, by_name, family, pack
 from vallum.model.errors import InputError
 from vallum.model.objects import ICMP, ICMPV6, PROTOCOLS, Pod, PodId
 from vallum.model.packet import PORTED, Packet
 from vallum.model.snapshot import Snapshot
-from vallum.policy.compile import living, node_by_name
+from vallum.policy.compile import node_by_name
 
 ECHO = {ICMP: 8, ICMPV6: 128}
 _KNOWN = frozenset({"id", "from", "to", "protocol", "port", "type", "code", "family", "source", "of"})
 SPORT = 40000
 """The source port that a pure answer assumes; no rule of NetworkPolicy looks at it."""
+
+
+Owner = Callable[[Packed], PodId | None]
+"""Who has an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of a probe. `pod` None: an address of nothing we know; `node`: where a pod runs, if anywhere."""
+    """One end of a probe. `pod` None: an address that no pod has; `hosted`: the node of a pod on its network."""
 
     text: str
     pod: PodId | None
@@ -105,36 +110,41 @@ def _written(value: object) -> Address | None:
 
 
 class Ends:
-    """Resolves the ends of probes in one world. `by_names`: pods without addresses are judged by name."""
+    """Resolves the ends of probes in one world. Pods without addresses are judged by name."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, owner: Owner | None = None) -> None:
         self._snapshot = snapshot
-        self._addresses = {pod.id: addresses for pod, addresses in living(snapshot, by_names=True)}
-        self._owner = {address: id_ for id_, addresses in self._addresses.items() for address in addresses}
+        self._owner = owner or Asked(snapshot).owner
 
     def end(self, text: str) -> End:
         """Raises InputError for a pod that is not there or has finished, and for text that is neither."""
         if "/" not in text:
             return self._by_address(text)
-        namespace, _, name = text.partition("/")
-        id_ = PodId(namespace, name)
+        id_ = named_pod(text)
         pod = self._snapshot.pods.get(id_)
         if pod is None:
-            raise InputError("", f"there is no pod {text}{self._nearly(name)}")
+            raise InputError("", f"there is no pod {text}{self._nearly(id_.name)}")
         if pod.finished:
             raise InputError("", f"pod {text} has finished: it neither sends nor receives")
         if pod.host_network:
             return End(text, None, self._node_addresses(pod), hosted=True)
-        if id_ not in self._addresses:
+        addresses = self._addresses(pod)
+        if not addresses:
             raise InputError("", f"pod {text} lost its address to a newer pod")
-        return End(text, id_, self._addresses[id_])
+        return End(text, id_, addresses)
+
+    def _addresses(self, pod: Pod) -> tuple[Packed, ...]:
+        """What the pod still has of its addresses, in their order; its name where it has none."""
+        if not pod.addresses:
+            return (by_name(str(pod.id)),)
+        return tuple(packed for packed in map(pack, pod.addresses) if self._owner(packed) == pod.id)
 
     def _by_address(self, text: str) -> End:
         try:
             packed = pack(ip_address(text))
         except ValueError as error:
             raise InputError("", f"{text!r} is neither namespace/pod nor an address") from error
-        return End(text, self._owner.get(packed), (packed,))
+        return End(text, self._owner(packed), (packed,))
 
     def _node_addresses(self, pod: Pod) -> tuple[Packed, ...]:
         node = self._snapshot.nodes.get(pod.node or "")
@@ -162,6 +172,12 @@ class Ends:
             icmp_type=kind if protocol in ECHO else None,
             known_flow=known_flow,
         )
+
+
+def named_pod(text: str) -> PodId:
+    """The pod that `namespace/name` names."""
+    namespace, _, name = text.partition("/")
+    return PodId(namespace, name)
 
 
 def _pair(source: End, target: End, version: int | None) -> tuple[Packed, Packed]:

@@ -105,8 +105,9 @@ class _Show:
         outcome = await demo.one(lab, source, target, port)
         if not outcome.fits:
             self._odd.append(f"{source} -> {target} {port}: packets say {outcome.sent}")
-        self._console.print(f"  the judge:  {outcome.expected.ingress.text}", soft_wrap=True)
-        self._console.print(f"  the kernel: {outcome.proof}\n", soft_wrap=True)
+        for line in demo.why(lab, source, target, port).lines[1:]:
+            self._console.print(line, soft_wrap=True)
+        self._console.print(f"  and the kernel: {outcome.proof}\n", soft_wrap=True)
 
     async def _live(self, lab: Lab) -> None:
         pod, change, target, port = _LABELLED

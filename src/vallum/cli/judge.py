@@ -2,23 +2,23 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
 from vallum.analysis.verdicts import Verdicts
+from vallum.cli.node import chosen_world, world_options
 from vallum.cli.output import show_line
 from vallum.model.errors import InputError
-from vallum.sources.folder import read_world, snapshot
+from vallum.sources.world import snapshot
 
 
 @click.command("judge")
-@click.option(
-    "-f", "--file", "path", required=True, metavar="DIR|FILE", help="The world: a folder or file of manifests."
-)
-def command(path: str) -> None:
-    """Answer probes about a folder of manifests.
+@world_options
+def command(path: str | None, api: str | None, node: bool, socket: Path | None) -> None:
+    """Answer probes about a folder of manifests, or about what the agent of this node enforces.
 
     Reads JSON lines on standard input and writes one verdict a line:
 
@@ -29,10 +29,8 @@ def command(path: str) -> None:
     """
     if path == "-":
         raise InputError("-f -", "standard input carries the probes; give the world as a folder or file")
-    world = read_world(path)
-    note_skipped(world.skipped)
     failed = False
-    for answer in Verdicts(snapshot(world)).answers(json_lines()):
+    for answer in Verdicts(snapshot(chosen_world(path, api, socket, node=node))).answers(json_lines()):
         failed = failed or "error" in answer
         show_line(answer)
     sys.stdout.flush()
@@ -48,10 +46,3 @@ def json_lines() -> Iterator[dict[str, Any] | InputError]:
             yield msgspec.json.decode(line, type=dict[str, Any])
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             yield InputError(f"line {number}", f"not a JSON object: {error}")
-
-
-def note_skipped(skipped: Any) -> None:
-    """Say on stderr which kinds of object a world has that we do not use."""
-    if skipped:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.items())
-        print(f"vallum: skipped {kinds}", file=sys.stderr)

@@ -9,15 +9,15 @@ from typing import Any
 import click
 
 from vallum import dataplane, network
-from vallum.cli.judge import json_lines, note_skipped
+from vallum.cli.judge import json_lines
 from vallum.cli.output import format_option, show_data, show_line, table
 from vallum.cli.status import show as show_agent
+from vallum.cli.world import api_option, load
 from vallum.kernel import netns, sandbox
 from vallum.lab import control
 from vallum.lab.lab import LabSettings
 from vallum.lab.place import place
 from vallum.model.errors import InputError, KernelError
-from vallum.sources.folder import read_world
 
 _name = click.option("--name", default="default", show_default=True, help="Which lab; several can be up.")
 _PLANES = [name for name in dataplane.PLANES if name != "memory"]
@@ -44,9 +44,10 @@ def command() -> None:
 @click.option("--nodes", type=click.IntRange(1, 200), default=2, show_default=True)
 @click.option("--plane", type=click.Choice(_PLANES), default="nftables", show_default=True)
 @click.option("--backend", type=click.Choice(list(network.BACKENDS)), default="hostgw", show_default=True)
-def up(name: str, path: str | None, nodes: int, plane: str, backend: str) -> None:
+@api_option
+def up(name: str, path: str | None, nodes: int, plane: str, backend: str, api: str | None) -> None:
     """Start a lab in the background."""
-    objects = _objects(path) if path else ()
+    objects = load(path, api).objects if path else ()
     refusal = sandbox.probe()
     if refusal:
         raise InputError("lab", refusal)
@@ -58,9 +59,10 @@ def up(name: str, path: str | None, nodes: int, plane: str, backend: str) -> Non
 @command.command()
 @_name
 @click.option("-f", "--file", "path", required=True, metavar="DIR|FILE|-")
-def apply(name: str, path: str) -> None:
+@api_option
+def apply(name: str, path: str, api: str | None) -> None:
     """Replace the lab's world. It is checked first; a world with errors changes nothing."""
-    told = control.ask(place(name), {"op": "apply", "documents": control.documents(_objects(path))})
+    told = control.ask(place(name), {"op": "apply", "documents": control.documents(load(path, api).objects)})
     print(f"enforced on every node {told['milliseconds']} ms after it was written")
 
 
@@ -126,12 +128,6 @@ def down(name: str) -> None:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     control.await_end(where, pidfd)
     print(f"lab {name} is down")
-
-
-def _objects(path: str) -> tuple[Any, ...]:
-    world = read_world(path)
-    note_skipped(world.skipped)
-    return world.objects
 
 
 def _namespace(status: dict[str, Any], name: str) -> str:

@@ -4,16 +4,18 @@ The reason is judged against the Ruleset of the revision that the kernel held, s
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vallum.analysis.asked import Asked
+from vallum.analysis.explain import reason
 from vallum.dataplane import Denial
 from vallum.flows.header import Header, parse
 from vallum.model.address import Packed, show
 from vallum.model.packet import Direction, Packet
+from vallum.policy.judge import Judge, mirrored
 from vallum.policy.ruleset import Local, Way
-from vallum.policy.verdict import Verdict
 
 _REMEMBERED = 4096
 """Reasons kept for denials that come again."""
@@ -60,21 +62,22 @@ class Drops:
         self._judge: object = None
         self._reasons: dict[object, str] = {}
 
-    def add(self, denial: Denial, owners: Mapping[Packed, Local], judge: Callable[[Packet], Verdict]) -> Drop | None:
-        """Join a record with names and its reason and keep it. None when it is no IP packet."""
+    def add(self, denial: Denial, judge: Judge, asked: Asked) -> Drop | None:
+        """Join a record with names and its reason and keep it. None when it is no IP packet.
+
+        `judge` and `asked` speak of the revision that the kernel holds.
+        """
         self.count += 1
         header = parse(denial.packet)
         if header is None:
             return None
-        source, target = (_name(owners, address) for address in (header.source, header.destination))
-        reason = self._why(header, denial, owners, judge)
+        source, target = (_name(judge.owners, address) for address in (header.source, header.destination))
+        reason = self._why(header, denial, judge, asked)
         drop = Drop(self.count, denial.way, denial.reply, header, source, target, reason)
         self.ring.append(drop)
         return drop
 
-    def _why(
-        self, header: Header, denial: Denial, owners: Mapping[Packed, Local], judge: Callable[[Packet], Verdict]
-    ) -> str:
+    def _why(self, header: Header, denial: Denial, judge: Judge, asked: Asked) -> str:
         """Judging is linear in the rules, and a denied client tries again: the same question is answered once."""
         ends = header.source, header.destination, header.protocol, header.sport if denial.reply else header.dport
         key = (denial.way, denial.reply, denial.spoofed, *ends)
@@ -82,7 +85,7 @@ class Drops:
             self._judge = judge
             self._reasons.clear()
         if key not in self._reasons:
-            self._reasons[key] = _reason(header, denial, owners, judge)
+            self._reasons[key] = _reason(header, denial, judge, asked)
         return self._reasons[key]
 
 
@@ -91,10 +94,10 @@ def _name(owners: Mapping[Packed, Local], address: Packed) -> str:
     return str(local.pod) if local else show(address)
 
 
-def _reason(header: Header, denial: Denial, owners: Mapping[Packed, Local], judge: Callable[[Packet], Verdict]) -> str:
+def _reason(header: Header, denial: Denial, judge: Judge, asked: Asked) -> str:
     if denial.spoofed:
         return f"{show(header.source)} is not an address of the end that sent this packet"
-    sender = owners.get(header.source)
+    sender = judge.owners.get(header.source)
     direction = Direction.REPLY if denial.reply else Direction.ORIGINAL
     ends = header.source, header.destination
     packet = Packet(
@@ -102,4 +105,6 @@ def _reason(header: Header, denial: Denial, owners: Mapping[Packed, Local], judg
     )
     verdict = judge(packet)
     side = verdict.ingress if denial.way is Way.INGRESS else verdict.egress
-    return f"denied by an earlier revision; now: {side.text}" if side.allow else side.text
+    if side.allow:
+        return f"denied by an earlier revision; now: {side.text}"
+    return reason(asked, mirrored(packet) if denial.reply else packet, denial.way, side)

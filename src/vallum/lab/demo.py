@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from vallum.analysis.asked import Asked
+from vallum.analysis.explain import Explanation, explain
 from vallum.analysis.probe import parse
 from vallum.lab.lab import Lab
 from vallum.lab.live import Change, Stream
@@ -100,6 +102,11 @@ async def one(lab: Lab, source: str, target: str, port: int) -> Outcome:
     if isinstance(outcome, InputError):
         raise outcome
     return outcome
+
+
+def why(lab: Lab, source: str, target: str, port: int) -> Explanation:
+    """What the judge says of the same probe, with the nearest miss."""
+    return explain(Asked(lab.snapshot), parse({"from": source, "to": target, "port": port}))
 
 
 async def label_change(lab: Lab, pod: str, change: dict[str, str], target: str, port: int) -> tuple[Change, Change]:

@@ -105,24 +105,13 @@ def _scan(ruleset: Ruleset, local: Local, way: Way, remote: Packed, packet: Pack
     side = side_of(local, way)
     if not side.isolated:
         return Why(Reason.NOT_ISOLATED, f"no policy isolates {local.pod} for {way}")
-    near: Rule | None = None
     for rule in side.rules:
-        peer, port = _peer_fits(ruleset, rule, remote), _port_fits(rule, packet)
-        if peer and port:
+        if _port_fits(rule, packet) and _peer_fits(ruleset, rule, remote):
             return Why(Reason.RULE, f"{rule.why} allows it", side.policies, rule.why)
-        if near is None and (peer or port):
-            near = rule
-    return _isolated(local, way, side, near, packet)
-
-
-def _isolated(local: Local, way: Way, side: Side, near: Rule | None, packet: Packet) -> Why:
     names = ", ".join(map(str, side.policies))
     verb = "isolates" if len(side.policies) == 1 else "isolate"
     text = f"{names} {verb} {local.pod} for {way} and no rule allows {_what(packet)}"
-    if near is not None:
-        missed = "the port" if near.ports is not None and not _port_fits(near, packet) else "the peer"
-        text += f"; nearest is {near.why}, which misses by {missed}"
-    return Why(Reason.ISOLATED, text, side.policies, near=near.why if near else None)
+    return Why(Reason.ISOLATED, text, side.policies)
 
 
 def _what(packet: Packet) -> str:

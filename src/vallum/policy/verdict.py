@@ -26,13 +26,12 @@ _DENIALS = frozenset({Reason.ISOLATED, Reason.SPOOFED})
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """One side's reason. `policies` isolate the pod; `rule` admitted it; `near` nearly did."""
+    """One side's reason. `policies` isolate the pod; `rule` admitted it."""
 
     kind: Reason
     text: str
     policies: tuple[PolicyId, ...] = ()
     rule: RuleRef | None = None
-    near: RuleRef | None = None
 
     @property
     def allow(self) -> bool:
@@ -44,8 +43,6 @@ class Why:
         why: dict[str, Any] = {"kind": str(self.kind), "policies": [str(id_) for id_ in self.policies]}
         if self.rule is not None:
             why |= {"policy": str(self.rule.policy), "direction": str(way), "rule": self.rule.index}
-        if self.near is not None:
-            why["near"] = {"policy": str(self.near.policy), "rule": self.near.index}
         return {"verdict": "allow" if self.allow else "deny", "why": why | {"text": self.text}}
 
 
