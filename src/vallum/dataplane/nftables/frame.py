@@ -98,6 +98,12 @@ _NEIGHBOURS = "ip6 hoplimit 255 icmpv6 type 133-137 return"
 """Neighbour discovery is sent with hop limit 255 and never forwarded (RFC 4861), so on its way out it is our own."""
 _REMEMBER = "ct state established,new ct mark set CURRENT"
 
+_ICMP_ERROR = {
+    4: "icmp type { destination-unreachable, source-quench, redirect, time-exceeded, parameter-problem }",
+    6: "icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem }",
+}
+"""Of no known flow such a packet has no direction, and is judged as it is (stance 15)."""
+
 _SOURCE4 = "ip saddr @~local4 iifname != @~pods goto ~spoofed"
 _COVER = 25
 """The longest prefix that stands for all local pods: a longer one would move with most pods that come and go."""
@@ -130,7 +136,12 @@ def frame_chains(tables: Tables, *, marks: bool) -> Iterator[tuple[str, Chain]]:
     remember = (_REMEMBER,) if marks else ()
     hook = "type filter hook postrouting priority 90; policy accept;"
     yield "judge", Chain((source4, "meta nfproto ipv6 jump ~leaving6", *known, *_ORIENT), hook)
-    egress = tuple(f"ct direction original {look.local} vmap @{look.dispatch}" for look in LOOKS if _to_node(look))
+    egress = tuple(
+        f"{which} {look.local} vmap @{look.dispatch}"
+        for look in LOOKS
+        if _to_node(look)
+        for which in ("ct direction original", f"ct state invalid,untracked {_ICMP_ERROR[look.version]}")
+    )
     first = tuple(f"ct direction original {rule}" for rule in remember)
     own_hook = "type filter hook input priority 90; policy accept;"
     yield "own_node", Chain((source4, "meta nfproto ipv6 jump ~source6", *known, *egress, *first), own_hook)
