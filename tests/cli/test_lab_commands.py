@@ -103,6 +103,34 @@ def test_apply_replaces_the_world_and_a_world_with_errors_changes_nothing(lab: T
     assert json.loads(lab("probe", text=asked).stdout)["verdict"] == "deny"
 
 
+def vallum(lab: Typed, *words: str) -> "subprocess.CompletedProcess[str]":
+    """A command beside the agents of the lab, which asks the one of node1."""
+    socket = ("--socket", "/run/vallum-lab/node1.sock")
+    return lab("exec", "shop/web", "--", sys.executable, "-m", "vallum", words[0], "--node", *socket, *words[1:])
+
+
+def test_questions_are_answered_about_what_a_live_agent_enforces(lab: Typed):
+    why = vallum(lab, "explain", "shop/web", "shop/api", "9999", "-o", "json")
+    assert why.returncode == 1, why.stderr
+    told = json.loads(why.stdout)
+    status = json.loads(lab("status", "-o", "json").stdout)["nodes"][0]
+    assert told["revision"] == status["revision"]
+    assert [step["text"] for step in told["proposal"]] == ["port 8000 (http on shop/api), asked 9999"]
+    nobody = vallum(lab, "explain", "shop/nobody", "shop/api", "1")
+    assert (nobody.returncode, nobody.stderr) == (2, "vallum: there is no pod shop/nobody\n")
+    reached = json.loads(vallum(lab, "matrix", "--to", "data/db", "--port", "5432", "-o", "json").stdout)
+    assert {"from": "shop/api", "to": "data/db", "reaches": "yes"} in reached["connections"]
+
+
+def test_what_a_folder_would_change_on_a_live_node_is_told_before_it_is_applied(lab: Typed, tmp_path: Path):
+    for file in SHOP.iterdir():
+        (tmp_path / file.name).write_text(file.read_text().replace("port: 5432", "port: 5433"))
+    told = json.loads(vallum(lab, "diff", str(tmp_path), "-o", "json").stdout)
+    assert [(one["from"], one["to"], one["all"]) for one in told["opened"] if one["to"].startswith("data/")] == [
+        ("shop/api", "data/db", ["5433/TCP"])
+    ]
+
+
 def test_status_shows_every_node_healthy(lab: Typed):
     told = json.loads(lab("status", "-o", "json").stdout)
     assert [node["node"] for node in told["nodes"]] == ["node1", "node2"]

@@ -15,10 +15,14 @@ from vallum.model.errors import InputError, KernelError
 _COMMANDS = {
     "agent": "Run the agent of one node.",
     "bench": "Measure, as ratios against a partner in the same run.",
+    "convert": "Write old policies as networking.k8s.io/v1, with the meaning they had.",
     "demo": "The whole thing in half a minute: a small cluster, policies, packets, proof.",
+    "diff": "What a change of manifests opens and what it closes.",
     "explain": "Why may one end talk to another, or why not?",
     "judge": "Answer probes (JSON lines) about a folder of manifests; no kernel involved.",
     "lab": "A cluster of network namespaces to play with.",
+    "lint": "What is wrong, useless or surprising in a folder of manifests.",
+    "matrix": "Who reaches whom: pods, workloads or namespaces, nodes, and what is outside.",
     "status": "What an agent enforces, what it repaired, what it dropped.",
 }
 
