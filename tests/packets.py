@@ -2,26 +2,22 @@
 
 from dataclasses import replace
 
-from vallum.model.address import Packed, pack, parse
-from vallum.model.objects import ICMP, ICMPV6, PodId
+from vallum.analysis.probe import Ends, parse
 from vallum.model.packet import Direction, Packet
 from vallum.model.snapshot import Snapshot
+from vallum.policy.judge import mirrored
 from worlds import Probe
+
+_LAST: dict[str, tuple[Snapshot, Ends]] = {}
+"""Many packets are asked of one world: its ends are worked out once."""
 
 
 def packet_of(snapshot: Snapshot, probe: Probe, direction: Direction = Direction.ORIGINAL) -> Packet:
-    """The probe's packet. For another direction than the original one the ends are swapped accordingly."""
-    source, target = (_end(snapshot, end, probe.family) for end in (probe.source, probe.target))
-    sender = probe.source if isinstance(probe.source, PodId) else None
-    protocol = ICMPV6 if probe.protocol == ICMP and probe.family == 6 else probe.protocol
-    packet = Packet(source, target, protocol, probe.port, 40000 if probe.port else 0, direction, sender)
+    """The probe's packet; of a reply the ends are swapped, and the answering end is the sender."""
+    if "ends" not in _LAST or _LAST["ends"][0] is not snapshot:
+        _LAST["ends"] = snapshot, Ends(snapshot)
+    ends = _LAST["ends"][1]
+    packet = replace(ends.packet(parse(probe.line(0))), direction=direction)
     if direction is not Direction.REPLY:
         return packet
-    replier = probe.target if isinstance(probe.target, PodId) else None
-    return replace(packet, source=target, destination=source, sport=packet.dport, dport=packet.sport, sender=replier)
-
-
-def _end(snapshot: Snapshot, end: PodId | str, family: int) -> Packed:
-    if isinstance(end, PodId):
-        return next(pack(a) for a in snapshot.pods[end].addresses if a.version == family)
-    return parse(end)
+    return replace(mirrored(packet), sender=ends.end(str(probe.target)).pod)

@@ -9,18 +9,17 @@ from hypothesis import strategies as st
 from crowds import crowd
 from labs import in_lab, told
 from packets import packet_of
-from vallum.analysis.probe import Probe as Asked
 from vallum.analysis.probe import parse
 from vallum.dataplane.nftables.render import render
 from vallum.lab.lab import Lab
 from vallum.model.attachment import LocalNode
-from vallum.model.objects import ICMP, Object
+from vallum.model.objects import Object
 from vallum.model.packet import Direction
 from vallum.model.snapshot import Snapshot
 from vallum.policy.classify import classify, decide
 from vallum.policy.compile import compile_node
 from vallum.policy.judge import Judge
-from worlds import Probe, probes
+from worlds import probes, sendable
 
 SEEDS = range(8)
 
@@ -28,12 +27,6 @@ SEEDS = range(8)
 def objects_of(snapshot: Snapshot) -> tuple[Object, ...]:
     stores = (snapshot.namespaces, snapshot.nodes, snapshot.pods, snapshot.policies)
     return tuple(thing for store in stores for thing in store.values())  # type: ignore[attr-defined]
-
-
-def asked(number: int, probe: Probe) -> Asked:
-    line: dict[str, object] = {"id": number, "from": str(probe.source), "to": str(probe.target)}
-    line |= {"family": probe.family, "protocol": "ICMP" if probe.protocol == ICMP else probe.protocol}
-    return parse(line if probe.protocol == ICMP else line | {"port": probe.port})
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -64,7 +57,10 @@ def test_packets_agree_with_the_judge_in_a_crowd():
         found = []
         for seed, snapshot in zip(SEEDS, worlds, strict=True):
             await lab.apply(objects_of(snapshot))
-            sent = [asked(n, probe) for n, probe in enumerate(probes(Random(seed + 500), snapshot, 120))]
+            sent = [
+                parse(probe.line(n))
+                for n, probe in enumerate(sendable(lab.snapshot, probes(Random(seed + 500), lab.snapshot, 120)))
+            ]
             found += [f"seed {seed}: {text}" for text in told(await lab.probe(sent))]
         return found
 

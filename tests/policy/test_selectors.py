@@ -37,6 +37,8 @@ def test_an_empty_selector_matches_even_a_pod_without_labels():
 def test_an_empty_value_is_a_value():
     assert matches(Selector((Requirement("app", Operator.IN, ("",)),)), {"app": ""})
     assert not matches(Selector((Requirement("app", Operator.IN, ("",)),)), {})
+    assert matches(Selector((Requirement("app", Operator.EXISTS),)), {"app": ""})
+    assert not matches(Selector((Requirement("app", Operator.DOES_NOT_EXIST),)), {"app": ""})
 
 
 _KEYS, _VALUES = st.sampled_from(["a", "b"]), st.sampled_from(["x", "y"])
