@@ -86,6 +86,7 @@ async def died_and_restarted(lab: Lab, number: int) -> None:
         await healthy(lab, name)
 
 
+@pytest.mark.stance(20)
 def test_nothing_is_lost_and_nothing_leaks_while_agents_die_restart_and_load_policies():
     async def piece(lab: Lab) -> list[str]:
         with Traffic([*allowed(lab), *denied(lab)]) as traffic:
@@ -100,6 +101,7 @@ def test_nothing_is_lost_and_nothing_leaks_while_agents_die_restart_and_load_pol
     assert in_lab(piece, WORLD) == []
 
 
+@pytest.mark.stance(20)
 def test_a_restarted_agent_sends_nothing_where_nothing_changed():
     async def piece(lab: Lab) -> list[str]:
         before = transactions_of(lab)
@@ -110,6 +112,7 @@ def test_a_restarted_agent_sends_nothing_where_nothing_changed():
     assert in_lab(piece, WORLD) == []
 
 
+@pytest.mark.stance(18, 20)
 def test_a_change_made_while_the_agent_was_down_is_enforced_when_it_is_back():
     async def piece(lab: Lab) -> list[str]:
         for agent in lab.agents.values():
@@ -133,6 +136,7 @@ def test_a_change_made_while_the_agent_was_down_is_enforced_when_it_is_back():
     assert in_lab(piece, WORLD) == []
 
 
+@pytest.mark.stance(18)
 def test_a_label_change_cuts_running_flows_at_the_next_packet_in_both_directions():
     async def piece(lab: Lab) -> list[str]:
         cut = [

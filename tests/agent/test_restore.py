@@ -136,6 +136,7 @@ MEDDLING = (
 )
 
 
+@pytest.mark.stance(22)
 def test_whatever_nft_does_to_the_table_is_undone_and_status_names_nft_and_what_it_did():
     async def piece(lab: Lab) -> list[Any]:
         wrong: list[Any] = []
@@ -177,6 +178,7 @@ def test_an_event_buffer_that_runs_over_means_a_look_and_nothing_is_sent():
     assert in_lab(piece, WORLD) == []
 
 
+@pytest.mark.stance(22)
 def test_what_others_do_to_their_own_tables_is_none_of_our_business():
     async def piece(lab: Lab) -> list[Any]:
         agent, where = lab.agents[NODE], space_of(lab)
@@ -198,6 +200,7 @@ def routes(lab: Lab) -> set[HeldRoute]:
         return set(links.routes())
 
 
+@pytest.mark.stance(22)
 def test_a_deleted_route_of_ours_comes_back_and_others_routes_stay():
     theirs = Route(ip_network("192.0.2.0/24"), None, "eth0")
 

@@ -4,13 +4,12 @@ import asyncio
 import fcntl
 import socket
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from build import block, pod, policy, port, rule, select, space
+from ends import denial, listening, place, received, send_raw
 from inside import eventually
 from labs import in_lab, nft, told
 from vallum.analysis.probe import parse
@@ -18,9 +17,8 @@ from vallum.kernel import netns
 from vallum.lab import wire
 from vallum.lab.lab import Lab
 from vallum.lab.senders import Flow
-from vallum.lab.servers import raw_socket
 from vallum.model.address import Address, pack
-from vallum.model.objects import UDP, Object, Peer, PodId
+from vallum.model.objects import UDP, Object, Peer
 
 pytestmark = pytest.mark.packets
 
@@ -35,22 +33,6 @@ PIECE = 1200
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DO, _IP_MTU = 10, 2, 14
 _IPV6_MTU_DISCOVER, _IPV6_MTU = 23, 24
 _SIOCSIFMTU = 0x8922
-
-
-def place(lab: Lab, name: str, version: int) -> tuple[str, Address]:
-    """A pod's namespace and its address of this family."""
-    plan = next(each for each in lab.topology.pods if each.pod == PodId("a", name))
-    return plan.netns, next(each for each in plan.addresses if each.version == version)
-
-
-@contextmanager
-def listening(where: str, address: Address, number: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with netns.entered(where):
-        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-    with sock:
-        sock.bind((str(address), number))
-        yield sock
 
 
 def fragments(source: Address, target: Address, ports: tuple[int, int], payload: bytes) -> list[bytes]:
@@ -70,33 +52,7 @@ def _fragment(source: Address, target: Address, start: int, part: bytes, *, last
     return head[:10] + struct.pack("!H", wire.checksum(head)) + head[12:] + part
 
 
-def send_raw(where: str, target: Address, packets: list[bytes]) -> None:
-    with raw_socket(where, target.version, socket.IPPROTO_RAW, header=True) as out:
-        for packet in packets:
-            out.sendto(packet, (str(target), 0))
-
-
-async def received(sock: socket.socket) -> bytes:
-    async with asyncio.timeout(5):
-        return await asyncio.get_running_loop().sock_recv(sock, 65536)
-
-
-async def denial(lab: Lab, flow: Flow) -> str:
-    """Which node recorded a denial of this flow."""
-
-    async def told_by(name: str) -> str:
-        agent = lab.agents[name]
-        async with agent.changed:
-            await agent.changed.wait_for(lambda: agent.denied(flow) is not None)
-        return name
-
-    waits = [asyncio.ensure_future(told_by(name)) for name in lab.agents]
-    done, pending = await asyncio.wait(waits, timeout=5, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    return next(iter(done)).result() if done else "nobody"
-
-
+@pytest.mark.stance(16)
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("order", [1, -1], ids=["in order", "the last one first"])
 def test_later_fragments_share_the_verdict_of_the_first(version: int, order: int):
@@ -160,6 +116,7 @@ def out(*peers: Peer, number: int) -> Object:
     return policy("a/out", select(app="client"), egress=[rule(*peers, ports=[port(number, protocol=UDP)])])
 
 
+@pytest.mark.stance(5, 11)
 @pytest.mark.parametrize(
     ("egress", "expected"),
     [
@@ -178,6 +135,7 @@ def test_a_service_address_is_judged_by_the_pod_behind_it(egress: Object, expect
     assert in_lab(piece, (*PODS, egress)) == expected
 
 
+@pytest.mark.stance(14)
 def test_a_pod_reaches_itself_through_a_service_although_everything_is_denied():
     async def piece(lab: Lab) -> str:
         serve(lab)
@@ -191,6 +149,7 @@ def set_mtu(where: str, device: str, mtu: int) -> None:
         fcntl.ioctl(sock, _SIOCSIFMTU, struct.pack("16si", device.encode(), mtu))
 
 
+@pytest.mark.stance(15)
 @pytest.mark.parametrize("version", [4, 6])
 def test_path_mtu_works_for_a_pod_that_nothing_may_reach(version: int):
     """Packet too big comes from the other node, which no policy admits; it belongs to a flow of the pod."""
@@ -212,6 +171,7 @@ def test_path_mtu_works_for_a_pod_that_nothing_may_reach(version: int):
     assert in_lab(piece, (*PODS, policy("a/shut", select(app="client"), ingress=[]))) == 1280
 
 
+@pytest.mark.stance(15)
 def test_an_icmp_error_of_no_known_flow_is_judged_like_any_other_icmp():
     error = {"from": "203.0.113.9", "to": "a/server", "protocol": "ICMP", "type": 3, "code": 4}
 
@@ -222,6 +182,7 @@ def test_an_icmp_error_of_no_known_flow_is_judged_like_any_other_icmp():
     assert in_lab(piece, (*PODS, GUARD)) == []
 
 
+@pytest.mark.stance(15)
 def test_an_icmp_error_of_an_allowed_flow_passes_where_nothing_else_does():
     flow = {"id": "flow", "from": "a/client", "to": "203.0.113.9", "protocol": "UDP", "port": 53}
     error = {"from": "203.0.113.9", "to": "a/client", "protocol": "ICMP", "type": 3, "of": "flow"}

@@ -126,6 +126,7 @@ def test_packets_pass_by_the_routes_of_host_gw_too() -> None:
     assert built(piece) == ((), [])
 
 
+@pytest.mark.stance(17)
 def test_a_pod_hears_and_says_nothing_until_its_link_goes_up() -> None:
     def piece(cluster: Cluster) -> tuple[bool, bool, bool]:
         one, other = ((each.netns, each.addresses[0]) for each in cluster.topology.pods[:2])

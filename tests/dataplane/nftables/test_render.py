@@ -220,6 +220,7 @@ def test_a_group_with_too_many_cells_goes_to_a_leaf_chain():
     assert any(name.endswith("_peers") for name in program.sets)
 
 
+@pytest.mark.stance(21)
 def test_comments_of_many_policies_end_in_a_count_and_fit():
     names = [chain.comment for chain in program_of(CASES["long-names"][0]).chains.values() if chain.comment]
     assert names
