@@ -17,6 +17,7 @@ from ipaddress import ip_network
 from vallum.dataplane.nftables.program import Chain, NftSet
 from vallum.model.address import Packed, family, show, unpack
 from vallum.model.attachment import LocalNode
+from vallum.model.packet import PORTED
 from vallum.policy.classify import Tables
 from vallum.policy.ruleset import Way
 
@@ -191,8 +192,15 @@ def deny_chains() -> Iterator[tuple[str, Chain]]:
             echo = "icmp type { echo-reply, echo-request }" if look.version == 4 else "icmpv6 type 128-129"
             lost = "ct state invalid,untracked"
             turned = f"goto ~v{look.version}r"
-            rules += [f"{lost} meta l4proto != {icmp} {turned}", f"{lost} {echo} {turned}"]
+            # ports that cannot be read answer nothing either (stance 24): the comparison holds for all that can
+            ported, others = _numbers(PORTED), _numbers({*PORTED, int(icmp)})
+            rules.append(f"{lost} meta l4proto {ported} th dport >= 0 {turned}")
+            rules += [f"{lost} meta l4proto != {others} {turned}", f"{lost} {echo} {turned}"]
         yield look.deny, Chain((*rules, *_recorded_drop(look.prefix)))
+
+
+def _numbers(protocols: Iterable[int]) -> str:
+    return f"{{ {', '.join(map(str, sorted(protocols)))} }}"
 
 
 def _recorded_drop(prefix: str) -> tuple[str, str]:

@@ -80,6 +80,7 @@ def _pods(size: Size, random: Random) -> Iterator[Pod]:
                 (IPv4Address(_FIRST + number),),
                 ports,
                 created="2026-01-01T00:00:00Z",
+                owner=f"Deployment/app-{deployment}",
             )
 
 

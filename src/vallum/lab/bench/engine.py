@@ -2,12 +2,16 @@
 
 No packets and no kernel: worlds of decoded objects (`crowd`) are loaded, changed and asked about, each size in a
 process of its own so that memory can be told apart. Times are wall clock of one thread, with garbage collection as the
-agent has it. After the changes the engine must hold what a new one would make: otherwise nothing is measured.
+agent has it. After the changes the engine must hold what a new one would make: otherwise nothing is measured. The
+questions that a person asks stand beside it: one explain, a whole matrix, a folder linted by the command itself.
 """
 
 import gc
 import math
 import multiprocessing
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +20,16 @@ from random import Random
 from statistics import linear_regression, median
 
 from vallum.agent.world import World
+from vallum.analysis.asked import Asked
+from vallum.analysis.explain import explain
+from vallum.analysis.matrix import Matrix
+from vallum.analysis.parties import By
+from vallum.analysis.probe import parse
 from vallum.lab.bench import report
 from vallum.lab.bench.crowd import Size, crowd, policy
 from vallum.lab.bench.report import Goal
 from vallum.lab.bench.stats import Interval, quantile
+from vallum.model.errors import KernelError
 from vallum.model.objects import TCP, Namespace, Object, Peer, Pod, Policy, PolicyId, PolicyPort, PolicyRule
 from vallum.model.selector import EVERYTHING, labels
 from vallum.model.snapshot import Batch, Event, Gone, Put, Snapshot, key_of, snapshot_of
@@ -27,20 +37,34 @@ from vallum.policy.compile import Engine, compile_node
 from vallum.policy.index import Moved
 from vallum.policy.peers import Peers
 from vallum.policy.sets import Sets
+from vallum.sources.encode import manifest
+from vallum.sources.write import stream, yaml_of
 
 NODE = "node-0"
 LOADS, TRIALS, QUICK_TRIALS = 5, 200, 40
 SMALL, MIDDLE, LARGE = Size(1_000, 5, 100), Size(10_000, 50, 1_000), Size(100_000, 500, 10_000)
 UNIQUE, STEEP = replace(LARGE, unique=True), replace(LARGE, policies=75_000)
+FOLDER = Size(2_000, 500, 10_000)
 
 LOAD, SELECTORS = "load and compile one node", "evaluate every selector"
 POD, LOCAL, SPACE = "label of a pod", "label of a pod of the node", "label of a namespace"
 POLICY, NEAR, WHOLE = "policy anywhere", "policy on a pod of the node", "new whole-cluster peer"
+EXPLAIN, MATRIX, LINT = "explain", "matrix by workload", "lint a folder, the whole command"
 MEMORY, PER_POD = "memory of the engine", "memory per pod"
-LIMITS = {LOAD: 1000.0, SELECTORS: 500.0, POD: 2.0, LOCAL: 2.0, SPACE: 20.0, POLICY: 20.0, NEAR: 20.0, WHOLE: 100.0}
+LIMITS = {
+    LOAD: 1000.0,
+    SELECTORS: 500.0,
+    POD: 2.0,
+    LOCAL: 2.0,
+    SPACE: 20.0,
+    POLICY: 20.0,
+    NEAR: 20.0,
+    WHOLE: 100.0,
+    EXPLAIN: 5.0,
+}
 """Milliseconds at the large size, 95 of 100 trials."""
-LIMIT_MIB, LIMIT_STEEP = 100.0, 6000.0
-GROWTH = {LOAD: 1.15, MEMORY: 1.1, POD: 0.4, POLICY: 0.4}
+LIMIT_MIB, LIMIT_STEEP, LIMIT_MATRIX, LIMIT_LINT = 100.0, 6000.0, 10_000.0, 10_000.0
+GROWTH = {LOAD: 1.15, MEMORY: 1.1, POD: 0.4, POLICY: 0.4, EXPLAIN: 0.4}
 """The exponent from 1,000 to 100,000 pods: cost ~ size ** exponent."""
 
 
@@ -71,17 +95,49 @@ class Result:
 def run(quick: bool, output: str, echo: Callable[[str], None]) -> int:
     """Measure and print. Returns 0, or 1 where a goal is not met."""
     trials = QUICK_TRIALS if quick else TRIALS
-    rows = [row for size in (SMALL, MIDDLE, LARGE) for row in apart(size, trials)]
-    rows += [] if quick else [row for size in (UNIQUE, STEEP) for row in apart(size, trials)]
+    rows = [row for size in (SMALL, MIDDLE, LARGE) for row in apart(measured, size, trials)]
+    rows += [] if quick else [row for size in (UNIQUE, STEEP) for row in apart(measured, size, trials)]
+    rows += [*apart(asked_for_all, MIDDLE, 1 if quick else 3), *linted(FOLDER, 1 if quick else 3)]
     found = judged(rows)
     echo(report.show("engine", found.rows, found.goals, lambda: text(found), output))
     return 0 if all(goal.met for goal in found.goals) else 1
 
 
-def apart(size: Size, trials: int) -> list[Row]:
-    """The figures of one size, measured in a process that has seen no other."""
+def apart(measure: Callable[[Size, int], list[Row]], size: Size, trials: int) -> list[Row]:
+    """Figures of one size, measured in a process that has seen no other."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measured, (size, trials))
+        return pool.apply(measure, (size, trials))
+
+
+def asked_for_all(size: Size, trials: int) -> list[Row]:
+    """How long it takes to tell who reaches whom, every pair of workloads."""
+    snapshot, taken = snapshot_of(tuple(crowd(size)), "0"), []
+    gc.freeze()
+    for _ in range(trials):
+        start = time.perf_counter()
+        for _ in Matrix(snapshot, By.WORKLOAD).connections():
+            pass
+        taken.append(1000 * (time.perf_counter() - start))
+    return [_row(size, MATRIX, "ms", taken)]
+
+
+def linted(size: Size, trials: int) -> list[Row]:
+    """How long `vallum lint` takes for a folder with a file for each namespace, its start included."""
+    taken = []
+    with tempfile.TemporaryDirectory(prefix="vallum-bench-") as folder:
+        files: dict[str, list[str]] = {}
+        for thing in crowd(size):
+            space = thing.id.namespace if isinstance(thing, Pod | Policy) else thing.name
+            files.setdefault(space, []).append(yaml_of(manifest(thing)))
+        for name, found in files.items():
+            (Path(folder) / f"{name}.yaml").write_text(stream(found), encoding="utf-8")
+        for _ in range(trials):
+            start = time.perf_counter()
+            run = subprocess.run([sys.executable, "-m", "vallum", "lint", folder], capture_output=True, check=False)
+            taken.append(1000 * (time.perf_counter() - start))
+            if run.returncode > 1:
+                raise KernelError(f"lint was refused: {run.stderr.decode()}")
+    return [_row(size, LINT, "ms", taken)]
 
 
 def measured(size: Size, trials: int) -> list[Row]:
@@ -97,6 +153,7 @@ def measured(size: Size, trials: int) -> list[Row]:
     gc.collect()
     gc.freeze()
     samples = {LOAD: loads, SELECTORS: [site.selectors() for _ in range(3)]}
+    samples[EXPLAIN] = [site.explained() for _ in range(trials)]
     samples |= {name: [site.timed(change(site)) for _ in range(trials)] for name, change in CHANGES.items()}
     site.check()
     load = median(loads)
@@ -111,7 +168,7 @@ class _Site:
         start = time.perf_counter()
         snapshot = snapshot_of(tuple(objects), "0")
         self._engine = Engine(NODE)
-        self._engine.compile(snapshot)
+        self._ruleset, _ = self._engine.compile(snapshot)
         self.loaded = 1000 * (time.perf_counter() - start)
         self.size = size
         self.random = Random(7)
@@ -131,15 +188,23 @@ class _Site:
         """Milliseconds from these events to Tables that decide by them. What `cure` holds is undone afterwards."""
         start = time.perf_counter()
         snapshot = self._world.apply(Batch(tuple(events), "1"))
-        _, tables = self._engine.compile(snapshot)
+        self._ruleset, tables = self._engine.compile(snapshot)
         for half in (tables.ingress, tables.egress):  # rows are made when first asked for: ask
             for address in list(half.profiles)[:8]:
                 half.address_class(address)
         taken = time.perf_counter() - start
         if self.cure:
-            self._engine.compile(self._world.apply(Batch(tuple(self.cure), "2")))
+            self._ruleset, _ = self._engine.compile(self._world.apply(Batch(tuple(self.cure), "2")))
             self.cure = []
         return 1000 * taken
+
+    def explained(self) -> float:
+        """Milliseconds to say why one pod may, or may not, talk to another, with the nearest miss."""
+        source, target = self.random.sample(self.pods, 2)
+        probe = parse({"from": str(source.id), "to": str(target.id), "port": self.random.choice((80, 5432, 8080))})
+        start = time.perf_counter()
+        explain(Asked(self.snapshot, self._ruleset.sets.people), probe)
+        return 1000 * (time.perf_counter() - start)
 
     def selectors(self) -> float:
         """Milliseconds to evaluate every selector of every policy of the cluster."""
@@ -229,6 +294,9 @@ def judged(rows: list[Row]) -> Result:
     goals.append(report.goal(f"{MEMORY}, MiB: {_name(LARGE)}", _interval(large[MEMORY]), LIMIT_MIB))
     steep = [row for row in rows if _is(row, STEEP) and row.what == LOAD]
     goals += [report.goal(f"{LOAD}, ms: {_name(STEEP)}", _interval(row), LIMIT_STEEP) for row in steep]
+    for what, size, limit in ((MATRIX, MIDDLE, LIMIT_MATRIX), (LINT, FOLDER, LIMIT_LINT)):
+        found = next(row for row in rows if row.what == what)
+        goals.append(report.goal(f"{what}, ms: {_name(size)}", _interval(found), limit))
     goals += [report.goal(f"growth of {what}", _exactly(exponent(rows, what)), limit) for what, limit in GROWTH.items()]
     return Result(rows, goals)
 
