@@ -104,7 +104,8 @@ def _successor(random: Random, cluster: Cluster, spare: Snapshot, old: Pod) -> P
     if random.random() < 0.4:  # of the same template, as in a rolling update
         model = replace(model, labels=old.labels, ports=old.ports)
     kept = PodId(old.id.namespace, name)
-    return replace(model, id=kept, addresses=old.addresses, node=old.node, created=created)
+    same = replace(model, id=kept, addresses=old.addresses, node=old.node, created=created)
+    return replace(same, host_network=old.host_network)  # a node's address is never that of a pod of its own
 
 
 def renumber_a_port(random: Random, cluster: Cluster, _: Snapshot) -> None:

@@ -38,9 +38,11 @@ class Miss:
         return len(self.steps), self.rule.policy, self.rule.index
 
 
-def misses(snapshot: Snapshot, probe: Probe, way: Way, policies: Iterable[PolicyId], owner: Owner) -> list[Miss]:
+def misses(  # noqa: PLR0917 - a question has these parts
+    snapshot: Snapshot, ends: Ends, probe: Probe, way: Way, policies: Iterable[PolicyId], owner: Owner
+) -> list[Miss]:
     """Of every rule of these policies in this direction, nearest first. `owner` knows the addresses of all pods."""
-    gap = _Gap(snapshot, probe, way, owner)
+    gap = _Gap(snapshot, ends, probe, way, owner)
     found: list[Miss] = []
     for id_ in policies:
         policy = snapshot.policies[id_]
@@ -53,10 +55,10 @@ def misses(snapshot: Snapshot, probe: Probe, way: Way, policies: Iterable[Policy
 class _Gap:
     """One side of one packet: what lies between it and a rule."""
 
-    def __init__(self, snapshot: Snapshot, probe: Probe, way: Way, owner: Owner) -> None:
+    def __init__(self, snapshot: Snapshot, ends: Ends, probe: Probe, way: Way, owner: Owner) -> None:
         self._snapshot = snapshot
         self._owner = owner
-        self._ends = Ends(snapshot)
+        self._ends = ends
         self._packet: Packet = self._ends.packet(probe)
         self._way = way
         self._remote: End = self._ends.end(probe.source_end if way is Way.INGRESS else probe.target_end)

@@ -5,14 +5,14 @@ rules of policies that isolate the end are looked at. What is shown was judged a
 of the world that decides, and the compiler says whether the packet passes then. Ignores changes of policies.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
 from vallum.analysis.asked import Asked
 from vallum.analysis.misses import Miss, misses
-from vallum.analysis.probe import Ends, Probe, named_pod
+from vallum.analysis.probe import Ends, Owner, Probe, named_pod
 from vallum.analysis.steps import Step, apply
 from vallum.model.errors import InputError
 from vallum.model.snapshot import Snapshot
@@ -21,9 +21,9 @@ from vallum.policy.judge import judge
 from vallum.policy.ruleset import Way
 from vallum.policy.verdict import Reason, Verdict, Why
 
-TRIES = 32
+TRIES = 8
 """Proposals of one side that are judged before it is said that none would do; the nearest come first."""
-_PAIRS = 8
+_PAIRS = 3
 """Of each side, when steps for both are looked for together."""
 _BOTH = (Way.INGRESS, Way.EGRESS)
 
@@ -48,7 +48,7 @@ def nearest(asked: Asked, probe: Probe, verdict: Verdict) -> Nearest:
     if not denied or not all(side_of(verdict, way).allow for way in _BOTH if way not in denied):
         return Nearest()
     found = {way: search.misses(way, verdict) for way in denied}
-    whole = next((miss for miss in _sorted(found.values()) if search.passes(miss.steps)), None)
+    whole = next((miss for miss in _hopeful(found) if search.passes(miss.steps)), None)
     proposal = whole.steps if whole else ()
     if not whole or len(proposal) > 2:
         proposal = search.together(found, len(proposal)) or proposal
@@ -74,8 +74,10 @@ def _side(search: "_Search", way: Way, found: Sequence[Miss], whole: Miss | None
     return next((miss for miss in islice(found, TRIES) if search.satisfies(way, miss.steps)), None)
 
 
-def _sorted(found: Iterable[Sequence[Miss]]) -> list[Miss]:
-    return sorted((miss for side in found for miss in islice(side, TRIES)), key=lambda miss: miss.order)
+def _hopeful(found: Mapping[Way, Sequence[Miss]]) -> list[Miss]:
+    """What may let the packet through alone. Of two sides that deny, more than one step of one rarely mends both."""
+    misses = [miss for side in found.values() for miss in islice(side, TRIES)]
+    return sorted((miss for miss in misses if len(found) == 1 or len(miss.steps) == 1), key=lambda miss: miss.order)
 
 
 class _Search:
@@ -95,17 +97,28 @@ class _Search:
         hosted = [named_pod(text) for text in named if "/" in text]
         return self._asked.about([*hosted, *(id_ for text in named if (id_ := ends.end(text).pod))])
 
+    @cached_property
+    def _here(self) -> Owner:
+        """Who has an address in that part."""
+        return Asked(self._world).owner
+
+    def _ends(self, snapshot: Snapshot) -> Ends:
+        """The ends after some steps, of which few change an address."""
+        world = self._world.pods
+        moved = any(pod.addresses != world[id_].addresses for id_, pod in snapshot.pods.items())
+        return Ends(snapshot, None if moved else self._here)
+
     def misses(self, way: Way, verdict: Verdict, steps: tuple[Step, ...] = ()) -> list[Miss]:
         """What each rule of this side misses by, after these steps; nearest first."""
         snapshot, probe = apply(steps, self._world, self._probe)
-        return misses(snapshot, probe, way, side_of(verdict, way).policies, self._asked.owner)
+        return misses(snapshot, self._ends(snapshot), probe, way, side_of(verdict, way).policies, self._asked.owner)
 
     def after(self, steps: tuple[Step, ...]) -> Verdict | None:
         """The verdict after these steps; None where the question cannot be asked any more."""
         if steps not in self._verdicts:
             snapshot, probe = apply(steps, self._world, self._probe)
             try:
-                packet = Ends(snapshot).packet(probe)
+                packet = self._ends(snapshot).packet(probe)
             except InputError:
                 self._verdicts[steps] = None
             else:

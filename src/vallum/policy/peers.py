@@ -5,7 +5,7 @@ that appears is tested only against sets whose anchor it carries (an inverted in
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from pyroaring import BitMap
@@ -120,14 +120,14 @@ class Peers:
         for number, _ in moved.died:
             for id_, shape in self.shapes.items():
                 if number in shape.kinds and id_ not in stale:
-                    self.shapes[id_] = replace(shape, kinds=shape.kinds - BitMap([number]))
+                    self.shapes[id_] = shape.of(shape.kinds - BitMap([number]))
         for number in moved.born:
             for id_ in self._selecting(self._index.kinds[number]):
                 if id_ not in stale:
                     shape = self.shapes[id_]
-                    self.shapes[id_] = replace(shape, kinds=shape.kinds | BitMap([number]))
+                    self.shapes[id_] = shape.of(shape.kinds | BitMap([number]))
         for id_ in stale:
-            self._put(replace(self.shapes[id_], kinds=self._select(self._origins[id_])))
+            self._put(self.shapes[id_].of(self._select(self._origins[id_])))
 
     def select(self, pods: Selector, namespace: str) -> BitMap:
         """The kinds of one namespace that a selector means."""

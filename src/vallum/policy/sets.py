@@ -33,6 +33,10 @@ class Shape:
     guarded: BitMap = NOBODY
     inside: tuple[Span, ...] = ()
 
+    def of(self, kinds: BitMap) -> "Shape":
+        """The same set, of these kinds."""
+        return Shape(self.id, self.text, kinds, self.spans, self.guarded, self.inside)
+
 
 @dataclass(frozen=True, slots=True)
 class PeerSet:

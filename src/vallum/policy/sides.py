@@ -13,6 +13,7 @@ from vallum.model.spaces import Spaces
 from vallum.policy.index import Index, Kind, Moved
 from vallum.policy.peers import Peers, digest
 from vallum.policy.ruleset import OPEN, PortMatch, Rule, RuleRef, Side, Way
+from vallum.policy.selectors import matches
 
 Both = tuple[Side, Side]
 """Ingress and egress."""
@@ -54,14 +55,26 @@ class Sides:
         self._made: dict[tuple[object, ...], _Made] = {}
 
     def renew(self, policies: Spaces[PolicyId, Policy], moved: Moved, *, relabelled: bool) -> set[str]:
-        """Forget what rests on anything that changed. The namespaces whose sides may be others now."""
+        """Bring what is known up to policies and kinds. The namespaces whose kinds may have other sides now."""
         changed = {(one or other).id.namespace for one, other in policies.since(self._policies)}  # type: ignore[union-attr] # one is there
         self._policies = policies
-        kinds = [self._index.kinds[number] for number in moved.born] + [kind for _, kind in moved.died]
-        stale = changed | {kind.namespace for kind in kinds}
-        if self._look_up_again(kinds, relabelled=relabelled):
-            stale |= self._spaces.keys()
-        return {namespace for namespace in stale if self._spaces.pop(namespace, None)}
+        for namespace in changed:
+            self._spaces.pop(namespace, None)
+        for number, kind in moved.died:
+            space = self._spaces.get(kind.namespace)
+            if space is not None:
+                space.selecting.pop(number, None)
+                space.sides.pop(number, None)
+        born = [(number, self._index.kinds[number]) for number in moved.born]
+        for number, kind in born:
+            space = self._spaces.get(kind.namespace)
+            if space is not None:
+                labels, here = dict(kind.labels), sorted(policies.inside(kind.namespace).items())
+                space.selecting[number] = [policy for _, policy in here if matches(policy.pods, labels)]
+        if self._look_up_again([kind for _, kind in (*born, *moved.died)], relabelled=relabelled):
+            changed |= self._spaces.keys()
+            self._spaces.clear()
+        return changed
 
     def of(self, number: int) -> Both:
         """Both sides of a kind."""
