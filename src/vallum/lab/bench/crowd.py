@@ -146,7 +146,8 @@ def _policy_ports(random: Random) -> tuple[PolicyPort, ...]:
         return (PolicyPort(TCP, "http"),)
     if form < 0.1:
         return (PolicyPort(UDP, 30000, 32767),)
-    return tuple(PolicyPort(TCP, random.choice((80, 443, 5432, 6379, 8080, 9090))) for _ in range(random.randint(1, 3)))
+    numbers = random.sample((80, 443, 5432, 6379, 8080, 9090), random.randint(1, 3))
+    return tuple(PolicyPort(TCP, number) for number in numbers)
 
 
 def _selector(*wanted: tuple[str, str]) -> Selector:
