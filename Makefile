@@ -3,7 +3,7 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 bin := .venv/bin
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test mutants check bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -17,6 +17,9 @@ demo: setup ## the main job in half a minute: a small cluster, policies, packets
 
 test: setup ## every test, those with packets included; ARGS="-k name" for some
 	@scripts/namespaced.sh --or-without $(bin)/python -m pytest $(ARGS)
+
+mutants: setup ## whether the tests notice a hundred planted bugs, in some minutes; ARGS="name or file" for some
+	@scripts/namespaced.sh $(bin)/python tests/mutants/run.py $(ARGS)
 
 check: setup ## format, lint, types, and the contracts between rooms
 	$(bin)/ruff format --check src tests

@@ -77,4 +77,4 @@ def test_every_target_of_the_makefile_has_its_line_of_help() -> None:
     text = page("Makefile")
     targets = set(re.findall(r"^([a-z]+):", text, re.MULTILINE))
     assert targets == set(re.findall(r"^([a-z]+):.*## ", text, re.MULTILINE))
-    assert targets == {"help", "setup", "demo", "test", "check", "bench", "clean"}
+    assert targets == {"help", "setup", "demo", "test", "mutants", "check", "bench", "clean"}
