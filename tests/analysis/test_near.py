@@ -24,7 +24,7 @@ from vallum.policy.ruleset import Way
 from vallum.policy.verdict import Reason, Verdict
 from worlds import probes, world
 
-ANY_WORLD = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+ANY_WORLD = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def whole(snapshot: Snapshot, probe: Probe) -> Verdict:

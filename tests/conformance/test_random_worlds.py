@@ -23,7 +23,7 @@ from worlds import documents, fresh_seeds, probes, read, sendable, shares_an_add
 
 WORLDS = 50
 FRESH = 4
-PROBES = 70
+PROBES = 50
 """Of which some cannot be sent."""
 
 

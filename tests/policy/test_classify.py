@@ -22,7 +22,7 @@ from worlds import NODES, probes, world
 many_worlds = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@settings(many_worlds, max_examples=80)
+@settings(many_worlds, max_examples=50)
 @given(st.randoms(use_true_random=False), st.sampled_from([None, *NODES]))
 def test_tables_and_judge_agree_on_every_probe(random: Random, node: str | None):
     snapshot = world(random)
@@ -60,7 +60,7 @@ def walked(batches: list[list[Event]]) -> Snapshot:
     return state.snapshot
 
 
-@settings(many_worlds, max_examples=30)
+@settings(many_worlds, max_examples=20)
 @given(st.randoms(use_true_random=False), st.sampled_from([None, *NODES]))
 def test_the_order_and_path_of_events_never_matter(random: Random, node: str | None):
     things, others = walk(world(random)), walk(world(random))
@@ -76,7 +76,7 @@ def test_the_order_and_path_of_events_never_matter(random: Random, node: str | N
         assert text(render(compile_node(snapshot, node), classify(ruleset), LocalNode(node or ""))) == program
 
 
-@settings(many_worlds, max_examples=40)
+@settings(many_worlds, max_examples=25)
 @given(st.randoms(use_true_random=False), st.sampled_from([None, *NODES]))
 def test_an_engine_that_came_another_way_ends_like_a_new_one(random: Random, node: str | None):
     things, others = walk(world(random)), walk(world(random))

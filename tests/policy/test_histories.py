@@ -252,7 +252,7 @@ def plane_of(ruleset: Ruleset, tables: Tables) -> MemoryPlane:
 many = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@settings(many, max_examples=60)
+@settings(many, max_examples=40)
 @given(st.randoms(use_true_random=False), st.sampled_from([None, *NODES]))
 def test_a_history_is_at_each_step_and_ends_like_a_fresh_start(random: Random, node: str | None):
     cluster, begin = lived(random)

@@ -102,7 +102,7 @@ def changes_nothing(seed: int, rules: tuple[str, ...], remove: Callable[[Snapsho
 
 
 @given(seeds)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_lint_never_falls_and_speaks_of_known_rules_and_objects(seed: int) -> None:
     snapshot = sown(Random(seed))
     for finding in lint(snapshot, Written()):
@@ -113,7 +113,7 @@ def test_lint_never_falls_and_speaks_of_known_rules_and_objects(seed: int) -> No
 
 
 @given(seeds)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_policy_that_selects_nobody_can_go(seed: int) -> None:
     rules = ("selects-nothing", "selects-elsewhere", "empty-namespace", "host-network", "finished-pods")
     random = Random(seed)
@@ -125,19 +125,19 @@ def test_a_policy_that_selects_nobody_can_go(seed: int) -> None:
 
 
 @given(seeds)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_what_is_there_twice_can_go(seed: int) -> None:
     changes_nothing(seed, ("duplicate-policy", "duplicate-rule", "duplicate-peer", "duplicate-port"), without)
 
 
 @given(seeds)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_what_is_shadowed_can_go(seed: int) -> None:
     changes_nothing(seed, ("shadowed-rule", "shadowed-peer", "shadowed-port"), without)
 
 
 @given(seeds)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_peer_that_matches_nothing_can_go(seed: int) -> None:
     rules = ("peer-nothing", "peer-elsewhere", "namespace-nothing", "except-everything")
 
@@ -148,13 +148,13 @@ def test_a_peer_that_matches_nothing_can_go(seed: int) -> None:
 
 
 @given(seeds)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_connection_that_the_other_end_refuses_can_go(seed: int) -> None:
     changes_nothing(seed, ("egress-refused", "ingress-unreachable"), without)
 
 
 @given(seeds)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_rules_beside_one_that_allows_everything_can_go(seed: int) -> None:
     random = Random(seed)
     snapshot = sown(random)
