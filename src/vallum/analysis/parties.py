@@ -70,13 +70,20 @@ def usual(snapshot: Snapshot) -> By:
 def parties(snapshot: Snapshot, by: By, others: Iterable[Snapshot] = ()) -> list[Party]:
     """Pods first, then nodes, then what is outside. Ranges are cut, and kept free, by the `others` worlds too."""
     worlds = (snapshot, *others)
-    taken = {address for world in worlds for address in _taken(world)}
-    return [*_inside(snapshot, by), *_nodes(snapshot), *_outside(worlds, taken)]
+    pods, *beside = (living(world, by_names=True) for world in worlds)
+    held = _held(pods)
+    nodes = {pack(address) for world in worlds for node in world.nodes.values() for address in node.addresses}
+    taken = held.union(nodes, *map(_held, beside))
+    return [*_inside(pods, by), *_nodes(snapshot, held), *_outside(worlds, taken)]
 
 
-def _inside(snapshot: Snapshot, by: By) -> list[Party]:
+def _held(pods: Iterable[tuple[Pod, tuple[Packed, ...]]]) -> set[Packed]:
+    return {address for _, addresses in pods for address in addresses}
+
+
+def _inside(pods: Iterable[tuple[Pod, tuple[Packed, ...]]], by: By) -> list[Party]:
     groups: dict[tuple[str, str], dict[int, list[Member]]] = {}
-    for pod, addresses in living(snapshot, by_names=True):
+    for pod, addresses in pods:
         group = groups.setdefault(_group(pod, by), {})
         for address in addresses:
             for version in (family(address),) if family(address) else FAMILIES:
@@ -98,13 +105,12 @@ def _group(pod: Pod, by: By) -> tuple[str, str]:
             return str(pod.id), str(By.POD)
 
 
-def _nodes(snapshot: Snapshot) -> list[Party]:
+def _nodes(snapshot: Snapshot, pods: set[Packed]) -> list[Party]:
     """Nodes, with the pods on their network. Where nothing is known of a node, its name stands for its addresses."""
     hosted = [pod for pod in snapshot.pods.values() if pod.host_network and not pod.finished]
     known = {name: [pack(address) for address in node.addresses] for name, node in snapshot.nodes.items()}
     for pod in hosted:
         known.setdefault(pod.node or f"of {pod.id}", [])
-    pods = {address for _, addresses in living(snapshot, by_names=True) for address in addresses}
     holders: dict[Packed, set[str]] = {}
     for name, addresses in known.items():
         for address in addresses or [_stand_in(snapshot, name, hosted)]:
@@ -124,13 +130,6 @@ def _nodes(snapshot: Snapshot) -> list[Party]:
 def _stand_in(snapshot: Snapshot, name: str, hosted: list[Pod]) -> Packed:
     nameless = next((pod for pod in hosted if pod.node is None and f"of {pod.id}" == name), None)
     return node_by_name(name) if nameless is None or name in snapshot.nodes else by_name(str(nameless.id))
-
-
-def _taken(snapshot: Snapshot) -> Iterable[Packed]:
-    for _, addresses in living(snapshot, by_names=True):
-        yield from addresses
-    for node in snapshot.nodes.values():
-        yield from map(pack, node.addresses)
 
 
 def _outside(worlds: Iterable[Snapshot], taken: set[Packed]) -> list[Party]:

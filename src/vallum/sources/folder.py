@@ -6,7 +6,6 @@ and the last good world stays the base of the next difference.
 """
 
 import asyncio
-import gc
 import os
 from collections.abc import AsyncIterator
 from collections.abc import Set as AbstractSet
@@ -17,7 +16,7 @@ from vallum.model.errors import InputError, InputErrors
 from vallum.model.snapshot import Batch, Snapshot
 from vallum.sources.eyes import Eyes
 from vallum.sources.files import STDIN, File, MissingError, MovedError, read_files
-from vallum.sources.manifest import Document, Manifest, read_manifest
+from vallum.sources.manifest import Document, Manifest, manifest_of, uncollected
 from vallum.sources.world import World, assemble, events, snapshot
 
 __all__ = ["Document", "World", "events", "read_world", "snapshot", "watch"]
@@ -116,21 +115,14 @@ class _Reader:
         return InputError(self.path, "is gone; the last good world stays in force until it is back")
 
     def _understood(self) -> World:
-        """Python's collector runs ever longer over a growing heap that holds no cycle: paused meanwhile."""
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
+        with uncollected():
             manifests = [self._manifest(file) for file in self._files]
-        finally:
-            if collecting:
-                gc.enable()
         self._known = {_identity(file): manifest for file, manifest in zip(self._files, manifests, strict=True)}
         return assemble(manifests, _revision(self._files), self.api)
 
     def _manifest(self, file: File) -> Manifest:
-        if file.error:
-            return Manifest(errors=(file.error,))
-        return self._known.get(_identity(file)) or read_manifest(file.shown, file.data)
+        known = None if file.error else self._known.get(_identity(file))
+        return known or manifest_of(file)
 
 
 def _identity(file: File) -> tuple[str, bytes]:

@@ -4,7 +4,6 @@ Reading a world forgets the marks of its values, so a document is read again wit
 it, and only then. Ignores what the findings say.
 """
 
-import gc
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from vallum.analysis.lint.ignores import Comment, Place
 from vallum.model.errors import InputError, InputErrors
 from vallum.model.snapshot import Key, key_of
 from vallum.sources.files import File, MovedError, read_files
-from vallum.sources.manifest import Document, Manifest, read_manifest
+from vallum.sources.manifest import Document, Manifest, manifest_of, uncollected
 from vallum.sources.marks import Findings, Spot, Value, documents
 from vallum.sources.world import World, assemble
 
@@ -44,16 +43,8 @@ def read(path: str, api: str | None = None) -> Reading:
 
 
 def _reading(files: Sequence[File], api: str | None) -> Reading:
-    collecting = gc.isenabled()
-    gc.disable()  # it finds no cycle in what is read, again and again
-    try:
-        manifests = [
-            Manifest(errors=(file.error,)) if file.error else read_manifest(file.shown, file.data) for file in files
-        ]
-        world, errors = _assembled(manifests, api)
-    finally:
-        if collecting:
-            gc.enable()
+    with uncollected():
+        world, errors = _assembled([manifest_of(file) for file in files], api)
     texts = {file.shown: file.data.decode("utf-8-sig", errors="replace") for file in files}
     return Reading(world, errors, texts)
 
