@@ -16,7 +16,7 @@ demo: setup ## the main job in half a minute: a small cluster, policies, packets
 	@scripts/namespaced.sh $(bin)/vallum demo
 
 test: setup ## every test, those with packets included; ARGS="-k name" for some
-	@scripts/namespaced.sh --or-without $(bin)/python -m pytest $(ARGS)
+	@scripts/namespaced.sh --or-without $(bin)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 mutants: setup ## whether the tests notice a hundred planted bugs, in some minutes; ARGS="name or file" for some
 	@scripts/namespaced.sh $(bin)/python tests/mutants/run.py $(ARGS)

@@ -54,5 +54,10 @@ def test_elements_are_read_back_where_a_plane_holds_something(found: Result):
     assert all(more[group] > none[group] for group in none)
 
 
-def test_nothing_is_faster_than_the_bare_path_by_half(found: Result):
-    assert all(0.5 < row.ratio < 5 for row in found.rows)
+def test_every_row_is_compared_with_the_bare_path_of_its_own_cell(found: Result):
+    bare = [row for row in found.rows if (row.plane, row.policies) == ("none", 0)]
+    assert {(row.path, row.shape, row.family) for row in bare} == {
+        (row.path, row.shape, row.family) for row in found.rows
+    }
+    assert all(row.ratio == 1 for row in bare)
+    assert all(0 < row.ratio_low <= row.ratio <= row.ratio_high for row in found.rows)
