@@ -7,7 +7,7 @@ from random import Random
 
 from vallum.dataplane.nftables.program import Program
 from vallum.dataplane.nftables.render import render
-from vallum.model.address import pack
+from vallum.model.address import Network, pack
 from vallum.model.attachment import Attachment, LocalNode
 from vallum.model.objects import Object
 from vallum.model.snapshot import Snapshot, snapshot_of
@@ -19,17 +19,19 @@ from worlds import world
 OWN = frozenset(pack(ip_address(text)) for text in ("172.20.0.11", "fd00:172:20::11", "fe80::11", "127.0.0.1", "::1"))
 
 
-def local_node(ruleset: Ruleset) -> LocalNode:
+def local_node(ruleset: Ruleset, closed: tuple[Network, ...] = ()) -> LocalNode:
     """Each pod on a link named after it."""
     attached = tuple(Attachment(local.pod, f"v-{local.pod.name}"[:15], local.addresses) for local in ruleset.locals)
-    return LocalNode(ruleset.node or "", attached, OWN)
+    return LocalNode(ruleset.node or "", attached, OWN, closed)
 
 
-def program_of(things: Snapshot | Iterable[Object], *, node: str = "node1", marks: bool = True) -> Program:
+def program_of(
+    things: Snapshot | Iterable[Object], *, node: str = "node1", marks: bool = True, closed: tuple[Network, ...] = ()
+) -> Program:
     """The nft program of a node of this world."""
     snapshot = things if isinstance(things, Snapshot) else snapshot_of(tuple(things))
     ruleset = compile_node(snapshot, node)
-    return render(ruleset, classify(ruleset), local_node(ruleset), marks=marks)
+    return render(ruleset, classify(ruleset), local_node(ruleset, closed), marks=marks)
 
 
 def linkless(program: Program) -> Program:

@@ -23,13 +23,14 @@ class Meddling:
 @dataclass(frozen=True, slots=True)
 class Denial:
     """A packet that a plane dropped, from its IP header on. `reply`: judged as the answer of a flow;
-    `spoofed`: dropped for its source address alone.
+    `spoofed`: dropped for its source address alone; `unknown`: for an address that no living pod is known to have.
     """
 
     way: Way
     reply: bool
     packet: bytes
     spoofed: bool = False
+    unknown: bool = False
 
 
 Reported_co = TypeVar("Reported_co", covariant=True)

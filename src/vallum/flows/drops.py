@@ -80,7 +80,7 @@ class Drops:
     def _why(self, header: Header, denial: Denial, judge: Judge, asked: Asked) -> str:
         """Judging is linear in the rules, and a denied client tries again: the same question is answered once."""
         ends = header.source, header.destination, header.protocol, header.sport if denial.reply else header.dport
-        key = (denial.way, denial.reply, denial.spoofed, *ends)
+        key = (denial.way, denial.reply, denial.spoofed, denial.unknown, *ends)
         if self._judge is not judge or len(self._reasons) >= _REMEMBERED:
             self._judge = judge
             self._reasons.clear()
@@ -97,6 +97,8 @@ def _name(owners: Mapping[Packed, Local], address: Packed) -> str:
 def _reason(header: Header, denial: Denial, judge: Judge, asked: Asked) -> str:
     if denial.spoofed:
         return f"{show(header.source)} is not an address of the end that sent this packet"
+    if denial.unknown:
+        return "an end of it is an address of this node's pods that no living pod is known to have; it stays closed"
     sender = judge.owners.get(header.source)
     direction = Direction.REPLY if denial.reply else Direction.ORIGINAL
     ends = header.source, header.destination

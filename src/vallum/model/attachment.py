@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vallum.model.address import Packed
+from vallum.model.address import Network, Packed
 from vallum.model.objects import PodId
 
 
@@ -17,8 +17,12 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class LocalNode:
-    """What a plane must know of the node it runs on: its name, attachments and own addresses."""
+    """What a plane must know of the node it runs on: its name, attachments and own addresses.
+
+    `closed`: ranges in which nothing but these pods and the node itself may send or receive (stance 17).
+    """
 
     name: str
     attachments: tuple[Attachment, ...] = ()
     addresses: frozenset[Packed] = frozenset()
+    closed: tuple[Network, ...] = ()

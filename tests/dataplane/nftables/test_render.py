@@ -8,8 +8,10 @@ import ast
 import os
 import re
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -64,10 +66,11 @@ def too_many_cells() -> tuple[Object, ...]:
     )
 
 
-CASES: dict[str, tuple[tuple[Object, ...], dict[str, bool]]] = {
+CASES: dict[str, tuple[tuple[Object, ...], dict[str, Any]]] = {
     "empty": ((NODE1,), {}),
     "no-policies": (BASE, {}),
     "without-marks": (guard(rule(ports=[port(80)])), {"marks": False}),
+    "closed-ranges": (BASE, {"closed": (ip_network("10.44.1.0/24"), ip_network("fd44:0:0:1::/64"))}),
     "deny-all": ((*BASE, policy("a/deny", ingress=[], egress=[])), {}),
     "allow-all": (guard(rule()), {}),
     "any-peer-one-port": (guard(rule(ports=[port(80)])), {}),

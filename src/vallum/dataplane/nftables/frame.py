@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from vallum.dataplane.nftables.program import Chain, NftSet
-from vallum.model.address import Packed, family, show, unpack
+from vallum.model.address import Network, Packed, family, show, unpack
 from vallum.model.attachment import LocalNode
 from vallum.model.packet import PORTED
 from vallum.policy.classify import Tables
@@ -28,6 +28,8 @@ LOG_RATE = 2000
 
 SPOOFED = "vallum spoofed"
 """Log prefix of packets dropped by the source check."""
+UNKNOWN = "vallum unknown"
+"""Log prefix of packets from or to an address of the node's pods that no living pod is known to have."""
 
 _PROTOCOL = {4: "ip", 6: "ip6"}
 _SHORT = {Way.INGRESS: "in", Way.EGRESS: "eg"}
@@ -130,7 +132,7 @@ _ORIENT = (
 )
 
 
-def frame_chains(tables: Tables, *, marks: bool) -> Iterator[tuple[str, Chain]]:
+def frame_chains(tables: Tables, node: LocalNode, *, marks: bool) -> Iterator[tuple[str, Chain]]:
     """Base chains and the four orientations. Without `marks` every packet is judged."""
     source4 = _source4([address for address in tables.owners if family(address) == 4])
     known = (f"{CURRENT} accept",) if marks else ()
@@ -144,15 +146,19 @@ def frame_chains(tables: Tables, *, marks: bool) -> Iterator[tuple[str, Chain]]:
         for which in ("ct direction original", f"ct state invalid,untracked {_ICMP_ERROR[look.version]}")
     )
     first = tuple(f"ct direction original {rule}" for rule in remember)
+    unknown = ("jump ~unknown",) if node.closed else ()
     own_hook = "type filter hook input priority 90; policy accept;"
-    yield "own_node", Chain((source4, "meta nfproto ipv6 jump ~source6", *known, *egress, *first), own_hook)
+    yield "own_node", Chain((source4, "meta nfproto ipv6 jump ~source6", *known, *egress, *unknown, *first), own_hook)
     yield "~leaving6", Chain(_LEAVING6)
     yield "~source6", Chain(_SOURCE6)
     yield "~spoofed", Chain(_recorded_drop(SPOOFED))
+    if unknown:
+        yield "~unknown", Chain(tuple(_unknown(node.closed)))
+        yield "~closed", Chain(_recorded_drop(UNKNOWN))
     for version in (4, 6):
         for reply in (False, True):
             looks = [Look(way, version, reply) for way in (Way.EGRESS, Way.INGRESS)]
-            rules = (*(f"{look.local} vmap @{look.dispatch}" for look in looks), *remember, "accept")
+            rules = (*(f"{look.local} vmap @{look.dispatch}" for look in looks), *unknown, *remember, "accept")
             yield f"~v{version}{'r' if reply else 'o'}", Chain(rules)
 
 
@@ -167,6 +173,13 @@ def _source4(local: list[Packed]) -> str:
     low, high = unpack(min(local)), unpack(max(local))
     length = min(_COVER, low.max_prefixlen - (int(low) ^ int(high)).bit_length())
     return f"ip saddr {ip_network((low, length), strict=False)} {_SOURCE4}" if length else _SOURCE4
+
+
+def _unknown(closed: Iterable[Network]) -> Iterator[str]:
+    for network in sorted(closed, key=str):
+        for end in (f"{_PROTOCOL[network.version]} saddr", f"{_PROTOCOL[network.version]} daddr"):
+            strangers = f"{end} != @~local{network.version} {end} != @~own{network.version}"
+            yield f"{end} {network} {strangers} goto ~closed"
 
 
 def _to_node(look: Look) -> bool:

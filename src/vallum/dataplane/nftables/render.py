@@ -28,7 +28,7 @@ def render(ruleset: Ruleset, tables: Tables, node: LocalNode, *, marks: bool = T
     With `marks` a flow is judged once per revision and remembered in its conntrack mark, otherwise packet by packet.
     """
     sets: dict[str, NftSet] = dict(source_sets(tables, node))
-    chains: dict[str, Chain] = dict(frame_chains(tables, marks=marks)) | dict(deny_chains())
+    chains: dict[str, Chain] = dict(frame_chains(tables, node, marks=marks)) | dict(deny_chains())
     comments = _comments(ruleset)
     for way in Way:
         half = tables.half(way)

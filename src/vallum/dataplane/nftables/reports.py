@@ -3,7 +3,7 @@
 import re
 
 from vallum.dataplane import Denial, Meddling
-from vallum.dataplane.nftables.frame import LOG_GROUP, SPOOFED
+from vallum.dataplane.nftables.frame import LOG_GROUP, SPOOFED, UNKNOWN
 from vallum.dataplane.nftables.program import TABLE
 from vallum.kernel.nflog import Nflog
 from vallum.kernel.nftwatch import NftWatch, Transaction
@@ -56,6 +56,8 @@ class LoggedDenials:
         for record in self._log.drain():
             if record.prefix == SPOOFED:
                 found.append(Denial(Way.EGRESS, reply=False, packet=record.payload, spoofed=True))
+            elif record.prefix == UNKNOWN:
+                found.append(Denial(Way.EGRESS, reply=False, packet=record.payload, unknown=True))
             look = _LOOK.match(record.prefix)
             if look:
                 way = Way.INGRESS if look.group(1) == "in" else Way.EGRESS
