@@ -54,4 +54,5 @@ def by_name(name: str) -> Packed:
 
 def span(network: Network) -> tuple[Packed, Packed]:
     """First and last packed address of a network."""
-    return pack(network.network_address), pack(network.broadcast_address)
+    first = pack(network.network_address)
+    return first, Packed(first + (1 << network.max_prefixlen - network.prefixlen) - 1)

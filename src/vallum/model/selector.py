@@ -34,14 +34,15 @@ class Selector:
     def __str__(self) -> str:
         if not self.requirements:
             return "everything"
-        return ",".join(_text(requirement) for requirement in self.requirements)
+        return ",".join(map(_text, self.requirements))
 
 
 def _text(requirement: Requirement) -> str:
+    operator = requirement.operator
+    if operator is Operator.IN and len(requirement.values) == 1:  # nearly always
+        return f"{requirement.key}={requirement.values[0]}"
     values = ",".join(requirement.values)
-    match requirement.operator:
-        case Operator.IN if len(requirement.values) == 1:
-            return f"{requirement.key}={values}"
+    match operator:
         case Operator.IN:
             return f"{requirement.key} in ({values})"
         case Operator.NOT_IN:

@@ -188,16 +188,13 @@ def _half(ruleset: Ruleset, way: Way, before: Half | None) -> Half:
 
 def _changed(before: Half, rows: Rows, shapes: Mapping[str, Shape]) -> Iterable[tuple[Shape | None, Shape | None]]:
     """(before, after) of every set that the rows mention and that is not the very same as it was."""
-    olds = before.shapes
-    mentioned = before.rows.mentions
-    for id_ in rows.mentions:
-        old, new = olds[id_] if id_ in mentioned else None, shapes[id_]
-        if old is not new:
-            yield old, new
-    if rows is not before.rows:
-        for id_ in mentioned:
-            if id_ not in rows.mentions:
-                yield olds[id_], None
+    olds, mentioned, mentions = before.shapes, before.rows.mentions.keys(), rows.mentions.keys()
+    same = rows is before.rows
+    for id_ in [id_ for id_ in (mentions if same else mentions & mentioned) if olds[id_] is not shapes[id_]]:
+        yield olds[id_], shapes[id_]
+    if not same:
+        yield from ((None, shapes[id_]) for id_ in mentions - mentioned)
+        yield from ((olds[id_], None) for id_ in mentioned - mentions)
 
 
 def _kinds(shapes: Iterable[Shape]) -> Map[int, Tags]:

@@ -117,9 +117,7 @@ class Engine:
             return frozenset()
         found = self._hosts.get(node)
         if found is None:
-            known = self._snapshot.nodes.get(node)
-            found = frozenset(map(pack, known.addresses if known else ())) | {node_by_name(node)}
-            self._hosts[node] = found
+            found = self._hosts[node] = host_of(self._snapshot, node)
         return found
 
     def _sets(self, ids: tuple[str, ...]) -> Sets:
@@ -133,6 +131,12 @@ def living(snapshot: Snapshot, *, by_names: bool) -> list[tuple[Pod, tuple[Packe
     index.update((None, pod) for pod in snapshot.pods.values())
     found = ((pod, index.addresses(pod)) for _, pod in sorted(snapshot.pods.items()))
     return [(pod, addresses) for pod, addresses in found if addresses]
+
+
+def host_of(snapshot: Snapshot, node: str) -> frozenset[Packed]:
+    """The addresses that are local to a node."""
+    known = snapshot.nodes.get(node)
+    return frozenset(map(pack, known.addresses if known else ())) | {node_by_name(node)}
 
 
 def node_by_name(node: str) -> Packed:

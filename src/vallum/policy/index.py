@@ -218,8 +218,10 @@ class Index:
                 return among - self._keys.get(requirement.key, NOBODY)
 
     def _having(self, requirement: Requirement) -> BitMap:
-        found = [self._labels.get((requirement.key, value), NOBODY) for value in requirement.values]
-        return found[0] if len(found) == 1 else BitMap.union(NOBODY, *found)
+        key, values = requirement.key, requirement.values
+        if len(values) == 1:
+            return self._labels.get((key, values[0]), NOBODY)
+        return BitMap.union(NOBODY, *(self._labels.get((key, value), NOBODY) for value in values))
 
 
 def _newest(pod: Pod) -> tuple[str, PodId]:

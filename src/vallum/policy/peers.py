@@ -5,8 +5,8 @@ that appears is tested only against sets whose anchor it carries (an inverted in
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 from pyroaring import BitMap
 
@@ -28,25 +28,21 @@ def digest(*parts: str) -> str:
     return blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """The selectors behind a shape. `spaces` None: the policy's own namespace."""
+class _Origin(NamedTuple):
+    """The selectors behind a shape. `spaces` None: the policy's own namespace, which is empty otherwise."""
 
     pods: Selector
     spaces: Selector | None
     namespace: str
 
-    def anchors(self) -> Iterator[Anchor]:
+    def anchors(self) -> list[Anchor]:
         """Where a kind has to look for this origin: one of these is true of every kind that it selects."""
         if self.spaces is None:
-            yield "namespace", self.namespace
-            return
+            return [("namespace", self.namespace)]
         for requirement in self.pods.requirements:
             if requirement.operator is Operator.IN:
-                for value in requirement.values:
-                    yield "label", requirement.key, value
-                return
-        yield ("anywhere",)
+                return [("label", requirement.key, value) for value in requirement.values]
+        return [("anywhere",)]
 
 
 class Peers:
@@ -58,6 +54,7 @@ class Peers:
         self._spaces: Mapping[str, Namespace] = {}
         self._carrying: dict[tuple[str, str], set[str]] = {}
         self._origins: dict[str, _Origin] = {}
+        self._spelled: dict[_Origin, tuple[str, str]] = {}
         self._anchored: dict[Anchor, dict[str, None]] = {}
         self._names: dict[Selector, frozenset[str]] = {}
         self._meant: dict[Selector, BitMap] = {}
@@ -74,11 +71,15 @@ class Peers:
         if peer.pods is None and peer.namespaces is None:
             return self._put(Shape(digest("nothing"), "nothing"))
         pods = peer.pods or EVERYTHING
-        where = f"in {namespace}" if peer.namespaces is None else f"in namespaces {peer.namespaces}"
-        text = f"pods {pods} {where}"
-        id_ = self._id(text)
+        origin = _Origin(pods, peer.namespaces, namespace if peer.namespaces is None else "")
+        named = self._spelled.get(origin)
+        if named is None:
+            where = f"in {namespace}" if peer.namespaces is None else f"in namespaces {peer.namespaces}"
+            text = f"pods {pods} {where}"
+            named = self._spelled[origin] = self._id(text), text
+        id_, text = named
         if id_ not in self.shapes:
-            origin = self._origins[id_] = _Origin(pods, peer.namespaces, namespace)
+            self._origins[id_] = origin
             for anchor in origin.anchors():
                 self._anchored.setdefault(anchor, {})[id_] = None
             self.shapes[id_] = Shape(id_, text, self._select(origin))
@@ -106,6 +107,8 @@ class Peers:
                 if not self._anchored[anchor]:
                     del self._anchored[anchor]
         self.shapes = kept
+        if len(self._spelled) > 2 * len(self._origins) + _AFRESH:
+            self._spelled = {origin: self._spelled[origin] for origin in self._origins.values()}
         if len(self._names) > len(self._origins):
             meant = {origin.spaces for origin in self._origins.values()}
             self._names = {selector: names for selector, names in self._names.items() if selector in meant}
@@ -189,7 +192,8 @@ class Peers:
         else:
             names = self._named(origin.spaces)
             found = self._meant[origin.spaces] = BitMap.union(NOBODY, *map(self._index.space, names))
-        return BitMap(self._index.select(origin.pods, found))
+        chosen = self._index.select(origin.pods, found)
+        return BitMap(chosen) if chosen is found else chosen
 
     def _named(self, selector: Selector) -> frozenset[str]:
         """The namespaces that a selector means."""

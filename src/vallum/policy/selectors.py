@@ -7,10 +7,11 @@ from vallum.model.selector import Operator, Requirement, Selector
 
 def matches(selector: Selector, labels: Mapping[str, str]) -> bool:
     """Reports whether all requirements hold. No requirement at all matches everything."""
-    return all(_holds(requirement, labels) for requirement in selector.requirements)
+    return all(holds(requirement, labels) for requirement in selector.requirements)
 
 
-def _holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
+def holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
+    """Reports whether one requirement holds."""
     value = labels.get(requirement.key)
     match requirement.operator:
         case Operator.IN:
