@@ -1,6 +1,7 @@
 """The nearest miss: what is proposed makes the packet pass, nothing shorter does, and the words say what to change."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from build import NODE1, NODE2, block, pod, policy, port, rule, select, space
 from vallum.analysis.asked import Asked
 from vallum.analysis.explain import Explanation, explain
-from vallum.analysis.near import side_of
+from vallum.analysis.misses import Miss, Steps
+from vallum.analysis.near import Question, nearest, side_of
 from vallum.analysis.probe import Ends, Probe, parse
 from vallum.analysis.steps import Label, NamespaceLabel, Port, PortName, Protocol, Step, apply
 from vallum.model.errors import InputError
@@ -22,7 +24,7 @@ from vallum.policy.compile import compile_node
 from vallum.policy.judge import judge
 from vallum.policy.ruleset import Way
 from vallum.policy.verdict import Reason, Verdict
-from worlds import probes, world
+from worlds import documents, probes, read, world
 
 ANY_WORLD = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -71,6 +73,55 @@ def test_the_nearest_miss_of_a_side_makes_that_side_allow(random: Random):
                 assert side_of(found.verdict, way).kind is Reason.ISOLATED
                 assert miss.rule.policy in side_of(found.verdict, way).policies
                 assert side_of(whole(*apply(miss.steps, snapshot, probe)), way).allow, (probe, found.lines)
+
+
+def with_rivals(random: Random, count: int) -> Iterator[tuple[Snapshot, Probe]]:
+    """Questions about worlds in which two pods may claim one address; those that can be asked."""
+    snapshot = read(documents(random, twins=True))
+    ends = Ends(snapshot)
+    for probe in asked_of(random, snapshot, count):
+        with suppress(InputError):
+            ends.packet(probe)
+            yield snapshot, probe
+
+
+class Slowly(Question):
+    """The same search without short cuts: the whole world is compiled for each try, and every miss is spelled out."""
+
+    def __init__(self, snapshot: Snapshot, probe: Probe) -> None:
+        super().__init__(Asked(snapshot), probe)
+        self.asked = snapshot, probe
+
+    def verdict(self, steps: Steps = ()) -> Verdict:
+        return whole(*apply(steps, *self.asked))
+
+    def screened(self, steps: Steps) -> Verdict | None:
+        try:
+            return self.verdict(steps)
+        except InputError:
+            return None
+
+    def misses(self, way: Way, verdict: Verdict, count: int, steps: Steps = ()) -> list[Miss]:
+        return super().misses(way, verdict, 1000, steps)[:count]
+
+    def together(self, found: dict[Way, list[Miss]], least: int) -> Steps:
+        tries: list[Steps] = []
+        for way, first in [(way, miss) for way, side in found.items() for miss in side[:3]]:
+            other = Way.EGRESS if way is Way.INGRESS else Way.INGRESS
+            verdict = self.screened(first.steps)
+            if verdict and side_of(verdict, way).allow and not side_of(verdict, other).allow:
+                tries += [(*first.steps, *one.steps) for one in self.misses(other, verdict, 3, first.steps)]
+        apart = [steps for steps in tries if len({step.fact for step in steps}) == len(steps)]
+        good = [steps for steps in apart if self.passes(steps) and (not least or len(steps) < least)]
+        return min(good, key=len, default=())
+
+
+@settings(ANY_WORLD, max_examples=15)
+@given(st.randoms(use_true_random=False))
+def test_the_short_cuts_of_the_search_change_no_answer(random: Random):
+    for snapshot, probe in with_rivals(random, 12):
+        quick, slow = Question(Asked(snapshot), probe), Slowly(snapshot, probe)
+        assert nearest(quick, quick.verdict()) == nearest(slow, slow.verdict()), probe
 
 
 def single_steps(snapshot: Snapshot, probe: Probe) -> Iterator[Step]:

@@ -1,20 +1,19 @@
-"""A world as questions see it: who has an address, which policies a namespace has, and the Ruleset of few pods.
+"""A world as questions see it: who has an address, which policies a namespace has, and what decides about two ends.
 
 A question names two ends, so it needs only what these ends are subject to: `about` cuts that out of a world of any
-size, and the real compiler compiles it. This plain form makes its indexes when they are first needed and keeps them as
+size, for the real compiler to compile. This plain form makes its indexes when they are first needed and keeps them as
 long as it lives; whoever keeps them up to date across worlds offers the same methods.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 
 from vallum.model.address import Packed, pack
 from vallum.model.objects import Pod, PodId, Policy, PolicyId
 from vallum.model.snapshot import Snapshot
 from vallum.model.spaces import Spaces
-from vallum.policy.compile import compile_node
 from vallum.policy.index import Index, People
-from vallum.policy.ruleset import Ruleset
 
 
 class Asked:
@@ -34,22 +33,34 @@ class Asked:
         """The policies of a namespace."""
         return self.snapshot.policies.inside(namespace).values()
 
-    def about(self, pods: Iterable[PodId]) -> Snapshot:
-        """The part of the world that decides about packets among these pods and addresses that no pod has."""
+    def about(self, source: PodId | None, target: PodId | None, others: Iterable[PodId]) -> Snapshot:
+        """The part of the world that decides about packets from one pod to another; None: an end that is no pod.
+
+        Policies stand in it with the direction that they decide. `others` are there, without policies.
+        """
         whole = self.snapshot
-        wanted = {id_ for id_ in pods if id_ in whole.pods}
+        wanted = {id_ for id_ in (source, target, *others) if id_ and id_ in whole.pods}
         addresses = [address for id_ in wanted for address in whole.pods[id_].addresses]
         wanted |= {rival for address in addresses if (rival := self.owner(pack(address)))}
         kept = Spaces[PodId, Pod].of(whole.pods[id_] for id_ in sorted(wanted))
         spaces = sorted({id_.namespace for id_ in kept})
         nodes = sorted({pod.node for pod in kept.values() if pod.node in whole.nodes and pod.node is not None})
-        policies = Spaces[PolicyId, Policy].of(policy for name in spaces for policy in self.policies_in(name))
         namespaces = {name: whole.namespaces[name] for name in spaces if name in whole.namespaces}
-        return Snapshot(namespaces, {name: whole.nodes[name] for name in nodes}, kept, policies, whole.revision)
+        nodes_here = {name: whole.nodes[name] for name in nodes}
+        return Snapshot(namespaces, nodes_here, kept, self._deciding(source, target), whole.revision)
 
-    def ruleset_about(self, pods: Iterable[PodId]) -> Ruleset:
-        """A Ruleset that judges packets among these pods and addresses that no pod has, as the whole one does."""
-        return compile_node(self.about(pods), None)
+    def _deciding(self, source: PodId | None, target: PodId | None) -> Spaces[PolicyId, Policy]:
+        """What may isolate the one for egress, and the other for ingress."""
+        leaving = self.policies_in(source.namespace) if source else ()
+        coming = self.policies_in(target.namespace) if target else ()
+        if source and target and source.namespace == target.namespace:
+            return Spaces.of(coming)
+        return Spaces.of(
+            (
+                *(replace(one, ingress=None) for one in leaving if one.egress is not None),
+                *(replace(one, egress=None) for one in coming if one.ingress is not None),
+            )
+        )
 
     @cached_property
     def _owners(self) -> Mapping[Packed, Pod]:

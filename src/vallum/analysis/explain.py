@@ -5,13 +5,12 @@ from typing import Any
 
 from vallum.analysis.asked import Asked
 from vallum.analysis.misses import Miss
-from vallum.analysis.near import Nearest, nearest, nearest_of, side_of
-from vallum.analysis.probe import Ends, Probe
+from vallum.analysis.near import Nearest, Question, nearest, nearest_of, side_of
+from vallum.analysis.probe import Probe
 from vallum.analysis.steps import Step
 from vallum.model.address import Packed, family, show
 from vallum.model.objects import PROTOCOL_NAMES
 from vallum.model.packet import Packet
-from vallum.policy.judge import judge
 from vallum.policy.ruleset import Way
 from vallum.policy.verdict import Reason, Verdict, Why
 
@@ -39,11 +38,9 @@ class Explanation:
 
 def explain(asked: Asked, probe: Probe) -> Explanation:
     """Raises InputError when the probe names nothing known."""
-    ends = Ends(asked.snapshot, asked.owner)
-    packet = ends.packet(probe)
-    pods = {asked.owner(packet.source), asked.owner(packet.destination), packet.sender} - {None}
-    verdict = judge(asked.ruleset_about([id_ for id_ in pods if id_]), packet)
-    near = nearest(asked, probe, verdict)
+    asking = Question(asked, probe)
+    verdict = asking.verdict()
+    near = nearest(asking, verdict)
     question = f"{probe.source_end} -> {probe.target_end} {service(probe)}"
     lines = [f"{'ALLOWED' if verdict.allow else 'DENIED'}  {question}"]
     lines += _side("egress ", probe.source_end, verdict.egress, near.egress)
@@ -58,7 +55,7 @@ def reason(asked: Asked, packet: Packet, way: Way, why: Why) -> str:
     source, target = (_end(asked, address) for address in (packet.source, packet.destination))
     version = family(packet.source) or family(packet.destination) or None
     probe = Probe(None, source, target, packet.protocol, packet.dport, packet.icmp_type, family=version)
-    miss = nearest_of(asked, probe, way, why)
+    miss = nearest_of(Question(asked, probe), way, why)
     return f"{why.text}; {_nearest(miss)}" if miss else why.text
 
 

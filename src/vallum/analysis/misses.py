@@ -1,26 +1,37 @@
 """What every rule of the policies that isolate an end misses a packet by, as the steps that would make it fit.
 
-Candidates only: `near` judges them again, because a step may do more than one thing. Ignores which of them is shown.
+Candidates only: `near` judges them again, because a step may do more than one thing. Ways to mend a rule are counted
+first and spelled out only where they may be among the nearest. Ignores which of them is shown.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from itertools import islice, product
+from typing import NamedTuple
 
-from vallum.analysis.probe import End, Ends, Owner, Probe
+from vallum.analysis.probe import End, Owner
 from vallum.analysis.steps import Inside, Label, NamespaceLabel, Port, PortName, Protocol, Step
 from vallum.model.address import Packed, family, show, span, unpack
-from vallum.model.objects import NAME_LABEL, Block, NamedPort, Peer, PolicyId, PolicyPort, PolicyRule
+from vallum.model.objects import (
+    NAME_LABEL,
+    Block,
+    NamedPort,
+    Peer,
+    PodId,
+    Policy,
+    PolicyId,
+    PolicyPort,
+    PolicyRule,
+)
 from vallum.model.packet import PORTED, Packet
-from vallum.model.selector import Operator, Requirement, Selector
+from vallum.model.selector import EVERYTHING, Labels, Operator, Requirement, Selector
 from vallum.model.snapshot import Snapshot
 from vallum.policy.ruleset import RuleRef, Way
-from vallum.policy.selectors import matches
+from vallum.policy.selectors import holds, matches
 
 Steps = tuple[Step, ...]
-_ALTERNATIVES = 64
-"""Ways to satisfy one rule's peers, or its ports, that are kept: those with the fewest steps."""
+_ByKey = dict[str, list[Requirement]]
 _LOOKS = 256
 """Addresses of a block that are looked at for one that nobody has."""
 
@@ -38,83 +49,130 @@ class Miss:
         return len(self.steps), self.rule.policy, self.rule.index
 
 
-def misses(  # noqa: PLR0917 - a question has these parts
-    snapshot: Snapshot, ends: Ends, probe: Probe, way: Way, policies: Iterable[PolicyId], owner: Owner
-) -> list[Miss]:
-    """Of every rule of these policies in this direction, nearest first. `owner` knows the addresses of all pods."""
-    gap = _Gap(snapshot, ends, probe, way, owner)
+class Cure(NamedTuple):
+    """Ways to make a peer or a port fit: how many steps each of them takes, and which, spelled out when asked for."""
+
+    steps: int
+    spelled: Callable[[], Iterable[Steps]]
+
+
+class Lack(NamedTuple):
+    """What a rule misses a packet by: it wants one of the peers and one of the ports."""
+
+    peers: list[Cure]
+    ports: list[Cure]
+
+    @property
+    def least(self) -> int | None:
+        """At least so many steps are missing; None: no step would help."""
+        if not self.peers or not self.ports:
+            return None
+        return min(cure.steps for cure in self.peers) + min(cure.steps for cure in self.ports)
+
+    def nearest(self, count: int) -> list[Steps]:
+        """The first `count` ways to make the rule admit the packet, those with the fewest steps first."""
+        pairs = product(_fewest(self.peers, count), _fewest(self.ports, count))
+        return sorted(((*one, *other) for one, other in pairs if one or other), key=len)[:count]
+
+
+def misses(gap: "Gap", policies: Iterable[PolicyId], count: int) -> list[Miss]:
+    """The first `count` of the rules of these policies, nearest first."""
+    lacking = [
+        (least, id_, index, lack)
+        for id_ in policies
+        for index, rule in enumerate(rules_of(gap.snapshot.policies[id_], gap.way) or ())
+        if (least := (lack := gap.of(rule, id_.namespace)).least) is not None
+    ]
     found: list[Miss] = []
-    for id_ in policies:
-        policy = snapshot.policies[id_]
-        for index, rule in enumerate((policy.ingress if way is Way.INGRESS else policy.egress) or ()):
-            ref = RuleRef(id_, way, index)
-            found += [Miss(ref, steps) for steps in gap.of(rule, id_.namespace)]
-    return sorted(found, key=lambda miss: miss.order)
+    for least, id_, index, lack in sorted(lacking, key=lambda one: one[:3]):
+        if len(found) == count and found[-1].order < (least, id_, index):
+            break
+        found += [Miss(RuleRef(id_, gap.way, index), steps) for steps in lack.nearest(count)]
+        found = sorted(found, key=lambda miss: miss.order)[:count]
+    return found
 
 
-class _Gap:
-    """One side of one packet: what lies between it and a rule."""
+def rules_of(policy: Policy, way: Way) -> tuple[PolicyRule, ...] | None:
+    """The rules of a policy in one direction; None where it does not isolate for it."""
+    return policy.ingress if way is Way.INGRESS else policy.egress
 
-    def __init__(self, snapshot: Snapshot, ends: Ends, probe: Probe, way: Way, owner: Owner) -> None:
-        self._snapshot = snapshot
-        self._owner = owner
-        self._ends = ends
-        self._packet: Packet = self._ends.packet(probe)
-        self._way = way
-        self._remote: End = self._ends.end(probe.source_end if way is Way.INGRESS else probe.target_end)
-        self._target: End = self._ends.end(probe.target_end)
 
-    @cached_property
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """One side of one packet: what lies between it and a rule.
+
+    `remote` is the other end, `target` the pod at the destination; `owner` knows the addresses of all pods.
+    """
+
+    snapshot: Snapshot
+    packet: Packet
+    way: Way
+    remote: End
+    target: PodId | None
+    owner: Owner
+
+    @property
     def _address(self) -> Packed:
         """The remote end's."""
-        return self._packet.source if self._way is Way.INGRESS else self._packet.destination
+        return self.packet.source if self.way is Way.INGRESS else self.packet.destination
 
-    def of(self, rule: PolicyRule, namespace: str) -> Iterator[Steps]:
-        """Every way found to make the rule admit the packet."""
-        peers = _fewest(self._peers(rule, namespace))
-        ports = _fewest(self._ports(rule))
-        return ((*one, *other) for one, other in product(peers, ports) if one or other)
+    def of(self, rule: PolicyRule, namespace: str) -> Lack:
+        """What a rule of a policy in this namespace lacks."""
+        return Lack(list(self._peers(rule, namespace)), list(self._ports(rule)))
 
-    def _peers(self, rule: PolicyRule, namespace: str) -> Iterator[Steps]:
+    def admits(self, rule: PolicyRule, namespace: str) -> bool:
+        """Reports whether a rule of a policy in this namespace lacks nothing."""
+        cures = (self._ports(rule), self._peers(rule, namespace))
+        return all(any(not cure.steps for cure in each) for each in cures)
+
+    def _peers(self, rule: PolicyRule, namespace: str) -> Iterator[Cure]:
         if rule.peers is None:
-            yield ()
+            yield _FITS
         for peer in rule.peers or ():
-            yield from self._block(peer.block) if peer.block else self._selected(peer, namespace)
+            yield from self._peer(peer, namespace)
 
-    def _selected(self, peer: Peer, namespace: str) -> Iterator[Steps]:
+    def _peer(self, peer: Peer, namespace: str) -> Iterator[Cure]:
+        if peer.block:
+            return self._block(peer.block)
+        return self._selected(peer, namespace)
+
+    def _selected(self, peer: Peer, namespace: str) -> Iterator[Cure]:
         """A selector admits pods only, and where it names no namespaces those of the policy's own."""
-        id_ = self._remote.pod
+        id_ = self.remote.pod
         if id_ is None or (peer.pods is None and peer.namespaces is None):
             return
         if peer.namespaces is None and id_.namespace != namespace:
             return
-        labels = dict(self._snapshot.pods[id_].labels)
-        on_pod = _changes(peer.pods or Selector(), labels, lambda key, value: Label(id_, key, value))
-        space = self._snapshot.namespaces.get(id_.namespace)
-        of_space = dict(space.labels) if space else {}
-        name = id_.namespace
-        on_space = (
-            [()]
-            if peer.namespaces is None or space is None
-            else _changes(peer.namespaces, of_space, lambda key, value: NamespaceLabel(name, key, value), {NAME_LABEL})
-        )
-        if peer.namespaces is None or space is not None:
-            yield from ((*one, *other) for one, other in product(on_pod, on_space))
+        on_pod = _lacking(peer.pods or EVERYTHING, self.snapshot.pods[id_].labels)
+        on_space: _ByKey = {}
+        if peer.namespaces is not None:
+            space = self.snapshot.namespaces.get(id_.namespace)
+            if space is None:
+                return
+            on_space = _lacking(peer.namespaces, space.labels)
+            if NAME_LABEL in on_space:
+                return
+        if on_pod or on_space:
+            yield Cure(len(on_pod) + len(on_space), partial(_labelled, id_, on_pod, on_space))
+        else:
+            yield _FITS
 
-    def _block(self, block: Block) -> Iterator[Steps]:
+    def _block(self, block: Block) -> Iterator[Cure]:
         """The address is inside already, or another one of this family would be. A name alone fits either family."""
-        local = self._packet.destination if self._way is Way.INGRESS else self._packet.source
-        versions = {family(local), family(self._address)} - {0}
+        versions = {family(self.packet.source), family(self.packet.destination)} - {0}
         if versions and versions != {block.network.version}:
             return
         if _holds(block, self._address):
-            yield ()
-            return
+            yield _FITS
+        else:
+            yield Cure(1, lambda: self._inside(block))
+
+    def _inside(self, block: Block) -> Iterator[Steps]:
         free = self._free(block)
         if free is not None:
             text = str(block.network) + "".join(f" except {net}" for net in block.excepts)
-            shown = show(self._address) if family(self._address) else self._remote.text
-            yield (Inside(self._remote.text, self._remote.pod, text, unpack(free), shown),)
+            shown = show(self._address) if family(self._address) else self.remote.text
+            yield (Inside(self.remote.text, self.remote.pod, text, unpack(free), shown),)
 
     def _free(self, block: Block) -> Packed | None:
         """The first address of the block that no pod has."""
@@ -122,19 +180,19 @@ class _Gap:
         address = Packed(first + 1) if last - first > 1 else first
         for _ in range(_LOOKS):
             cut = next((high for low, high in map(span, block.excepts) if low <= address <= high), None)
-            if cut is None and self._owner(address) is None:
+            if cut is None and self.owner(address) is None:
                 return address if address <= last else None
             address = Packed((address if cut is None else cut) + 1)
         return None
 
-    def _ports(self, rule: PolicyRule) -> Iterator[Steps]:
-        if rule.ports is None:
-            yield ()
+    def _ports(self, rule: PolicyRule) -> Iterator[Cure]:
+        if not rule.ports:
+            yield _FITS
         for entry in rule.ports or ():
             other: Steps = ()
-            if entry.protocol != self._packet.protocol:
-                other = (Protocol(entry.protocol, self._packet.protocol),)
-            yield from ((*other, *steps) for steps in self._numbers(entry))
+            if entry.protocol != self.packet.protocol:
+                other = (Protocol(entry.protocol, self.packet.protocol),)
+            yield from (_cure((*other, *steps)) for steps in self._numbers(entry))
 
     def _numbers(self, entry: PolicyPort) -> Iterator[Steps]:
         if isinstance(entry.port, str):
@@ -145,29 +203,40 @@ class _Gap:
             yield self._numbered(entry.port, entry.end or entry.port)
 
     def _numbered(self, first: int, last: int, name: str = "") -> Steps:
-        asked = self._packet.dport if self._packet.protocol in PORTED else 0
+        asked = self.packet.dport if self.packet.protocol in PORTED else 0
         if first <= asked <= last:
             return ()
         return (Port(first, last, min(max(asked, first), last), asked, name),)
 
     def _named(self, name: str, protocol: int) -> Iterator[Steps]:
         """The numbers that the destination pod gives to the name; where it gives none, it could."""
-        id_ = self._target.pod
+        id_ = self.target
         if id_ is None:
             return
         numbers = [
-            port.number for port in self._snapshot.pods[id_].ports if (port.name, port.protocol) == (name, protocol)
+            port.number for port in self.snapshot.pods[id_].ports if (port.name, port.protocol) == (name, protocol)
         ]
         for number in numbers:
             yield self._numbered(number, number, f"{name} on {id_}")
-        if not numbers and self._packet.protocol in PORTED:
-            yield (PortName(id_, NamedPort(name, protocol, self._packet.dport)),)
+        if not numbers and self.packet.protocol in PORTED:
+            yield (PortName(id_, NamedPort(name, protocol, self.packet.dport)),)
 
 
-def _fewest(found: Iterable[Steps]) -> list[Steps]:
-    """The best of them in a stable order; where nothing has to change, nothing else is worth a thought."""
-    ordered = sorted(dict.fromkeys(found), key=len)
-    return [()] if ordered and not ordered[0] else ordered[:_ALTERNATIVES]
+def _cure(steps: Steps) -> Cure:
+    return Cure(len(steps), lambda: (steps,))
+
+
+_FITS = _cure(())
+
+
+def _fewest(cures: list[Cure], count: int) -> list[Steps]:
+    """The first `count` of them in a stable order; where nothing has to change, nothing else is worth a thought."""
+    found: dict[Steps, None] = {}
+    for cure in sorted(cures, key=lambda cure: cure.steps):
+        if len(found) >= count or () in found:
+            break
+        found.update(dict.fromkeys(islice(cure.spelled(), count)))
+    return list(found)[:count]
 
 
 def _holds(block: Block, address: Packed) -> bool:
@@ -175,23 +244,20 @@ def _holds(block: Block, address: Packed) -> bool:
     return low <= address <= high and not any(a <= address <= b for a, b in map(span, block.excepts))
 
 
-def _changes(
-    selector: Selector,
-    labels: dict[str, str],
-    step: Callable[[str, str | None], Step],
-    fixed: Iterable[str] = (),
-) -> list[Steps]:
-    """The changes of labels after which the selector matches. None where a label that is fixed stands in the way."""
-    by_key: dict[str, list[Requirement]] = {}
-    for requirement in selector.requirements:
-        by_key.setdefault(requirement.key, []).append(requirement)
-    settings = []
-    for key, requirements in by_key.items():
-        if matches(Selector(tuple(requirements)), labels):
-            continue
-        values = [] if key in fixed else _values(key, requirements)
-        settings.append([step(key, value) for value in values])
-    return list(islice(product(*settings), _ALTERNATIVES))
+def _labelled(id_: PodId, on_pod: _ByKey, on_space: _ByKey) -> Iterator[Steps]:
+    """Every way to give a pod and its namespace the labels that are asked for."""
+    pods = ([Label(id_, key, value) for value in _values(key, asked)] for key, asked in on_pod.items())
+    spaces = (
+        [NamespaceLabel(id_.namespace, key, value) for value in _values(key, asked)] for key, asked in on_space.items()
+    )
+    return product(*pods, *spaces)
+
+
+def _lacking(selector: Selector, labels: Labels) -> _ByKey:
+    """All that a selector asks of the labels that do not satisfy it."""
+    mapping = dict(labels)
+    failing = dict.fromkeys(one.key for one in selector.requirements if not holds(one, mapping))
+    return {key: [one for one in selector.requirements if one.key == key] for key in failing}
 
 
 def _values(key: str, requirements: list[Requirement]) -> list[str | None]:

@@ -157,21 +157,25 @@ class Ends:
 
     def packet(self, probe: Probe, *, known_flow: bool = False) -> Packet:
         """The packet that a probe means. Raises InputError when the ends share no family."""
-        source, target = self.end(probe.source_end), self.end(probe.target_end)
-        pair = _pair(source, target, probe.family)
-        protocol = ICMPV6 if probe.protocol == ICMP and family(pair[0]) == 6 else probe.protocol
-        ported = protocol in PORTED
-        kind = ECHO.get(protocol) if probe.icmp_type is None else probe.icmp_type
-        return Packet(
-            pack(probe.written) if probe.written else pair[0],
-            pair[1],
-            protocol,
-            probe.port if ported else 0,
-            SPORT if ported else 0,
-            sender=source.pod,
-            icmp_type=kind if protocol in ECHO else None,
-            known_flow=known_flow,
-        )
+        return packet_between(self.end(probe.source_end), self.end(probe.target_end), probe, known_flow=known_flow)
+
+
+def packet_between(source: End, target: End, probe: Probe, *, known_flow: bool = False) -> Packet:
+    """The packet that a probe means whose ends are these. Raises InputError when they share no family."""
+    pair = _pair(source, target, probe.family)
+    protocol = ICMPV6 if probe.protocol == ICMP and family(pair[0]) == 6 else probe.protocol
+    ported = protocol in PORTED
+    kind = ECHO.get(protocol) if probe.icmp_type is None else probe.icmp_type
+    return Packet(
+        pack(probe.written) if probe.written else pair[0],
+        pair[1],
+        protocol,
+        probe.port if ported else 0,
+        SPORT if ported else 0,
+        sender=source.pod,
+        icmp_type=kind if protocol in ECHO else None,
+        known_flow=known_flow,
+    )
 
 
 def named_pod(text: str) -> PodId:
