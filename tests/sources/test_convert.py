@@ -16,8 +16,9 @@ from vallum.analysis.verdicts import Verdicts
 from vallum.model.errors import InputErrors
 from vallum.sources.convert import Converted, convert
 from vallum.sources.folder import read_world, snapshot
-from vallum.sources.marks import Findings, documents, plain
+from vallum.sources.marks import Findings, plain
 from vallum.sources.write import stream, yaml_of
+from vallum.sources.yaml_text import documents
 
 BAD = Path(__file__).parents[1] / "cases" / "bad"
 PLAIN = """\

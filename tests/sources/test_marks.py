@@ -2,7 +2,8 @@
 
 import pytest
 
-from vallum.sources.marks import Findings, Spot, documents, plain
+from vallum.sources.marks import Findings, plain
+from vallum.sources.yaml_text import documents
 
 
 def read(text: str) -> list[object]:
@@ -22,11 +23,11 @@ def wrong(text: str) -> str:
 def test_keys_and_values_have_line_and_column_from_one() -> None:
     (value,) = documents("a: 1\nb:\n  - x\n  - {c: é, d: y}\n", Findings(""))
     assert isinstance(value.data, dict)
-    assert value.keys == {"a": Spot(1, 1), "b": Spot(2, 1)}
+    assert value.keys == {"a": (1, 1), "b": (2, 1)}
     items = value.data["b"].data
     assert isinstance(items, tuple)
-    assert items[0].spot == Spot(3, 5)
-    assert items[1].keys == {"c": Spot(4, 6), "d": Spot(4, 12)}
+    assert items[0].spot == (3, 5)
+    assert items[1].keys == {"c": (4, 6), "d": (4, 12)}
 
 
 def test_empty_documents_are_left_out_and_windows_line_ends_read() -> None:
@@ -94,5 +95,5 @@ def test_documents_before_the_broken_place_are_still_read() -> None:
 
 def test_a_message_stays_on_one_line_whatever_the_text_holds() -> None:
     findings = Findings("a.yaml")
-    findings.wrong(Spot(1, 2), "`a\nb\u2028\x1b[31m` is wrong")
+    findings.wrong((1, 2), "`a\nb\u2028\x1b[31m` is wrong")
     assert str(findings.errors[0]) == r"a.yaml:1:2: `a\nb\u2028\x1b[31m` is wrong"

@@ -1,6 +1,5 @@
 """`vallum lint`: every problem of a folder of manifests, with its place, its rule and a cure."""
 
-import gc
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ from vallum.cli.node import live_world, node_option, socket_of, socket_option
 from vallum.cli.output import show_data, wants_colour
 from vallum.cli.world import api_option
 from vallum.model.errors import InputError
+from vallum.sources.manifest import uncollected
 from vallum.sources.places import Places, Reading, read
 from vallum.sources.world import snapshot
 from vallum.sources.written import written
@@ -96,10 +96,10 @@ def _check_rule(name: str) -> None:
 
 def findings(reading: Reading) -> list[Placed]:
     """Every finding of a reading that no comment silences, by place."""
-    gc.freeze()  # the world stays until the end: the collector need not walk it again and again
-    places = Places(reading)
-    found = [Placed(one, places.of(one.key, one.path)) for one in lint(snapshot(reading.world), written(reading.world))]
-    kept = [*map(invalid, reading.errors), *sift(found, tuple(places.comments()))]
+    with uncollected():
+        places, world = Places(reading), reading.world
+        found = [Placed(one, places.of(one.key, one.path)) for one in lint(snapshot(world), written(world))]
+        kept = [*map(invalid, reading.errors), *sift(found, tuple(places.comments()))]
     return sorted(kept, key=lambda one: (one.place, one.finding.rule, one.finding.text))
 
 

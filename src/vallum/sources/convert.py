@@ -16,7 +16,7 @@ from vallum.policy.legacy import modernise
 from vallum.sources.encode import manifest
 from vallum.sources.files import File, MovedError, read_files
 from vallum.sources.manifest import Document, Manifest, place_of, read_manifest
-from vallum.sources.marks import Findings, Value, documents, plain
+from vallum.sources.marks import Findings, Value, plain
 from vallum.sources.modern import Modern, modern
 from vallum.sources.old_forms import Note
 from vallum.sources.romana import SEGMENT_LABEL, in_v1, tenants
@@ -24,6 +24,7 @@ from vallum.sources.romana_schema import policies_in
 from vallum.sources.schema import fields_of
 from vallum.sources.world import World, assemble
 from vallum.sources.write import yaml_of
+from vallum.sources.yaml_text import documents
 
 _MARKER = re.compile(r"^(?:---|\.\.\.)(?=\s|$)", re.MULTILINE)
 _Body = dict[str, Any]
@@ -129,7 +130,7 @@ def _cut(text: str, values: Iterable[Value]) -> Iterator[str]:
         comments = ""
         for part in parts:
             line += part.count("\n")
-            if value.spot.line <= line and _says_something(part):
+            if value.spot[0] <= line and _says_something(part):
                 yield comments + part.strip("\n ") + "\n"
                 break
             comments += "".join(f"{words}\n" for words in part.splitlines() if words.startswith("#"))

@@ -17,9 +17,10 @@ from vallum.model.objects import Object
 from vallum.sources.decode import decode
 from vallum.sources.files import File
 from vallum.sources.kinds import Foreign, Known, Skipped, unfold
-from vallum.sources.marks import Findings, Value, documents, plain
+from vallum.sources.marks import Findings, Value, plain
 from vallum.sources.old_forms import in_v1, is_old
 from vallum.sources.schema import fields_of
+from vallum.sources.yaml_text import documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,8 @@ def _claims(known: Known, shown: str) -> Iterator[Claim]:
 
 def place_of(value: Value, shown: str) -> str:
     """Where a value stands, as messages say it."""
-    return f"{shown}:{value.spot.line}:{value.spot.column}"
+    line, column = value.spot
+    return f"{shown}:{line}:{column}"
 
 
 def _field(value: Value | None, name: str) -> Value | None:

@@ -14,8 +14,9 @@ from vallum.model.errors import InputError, InputErrors
 from vallum.model.snapshot import Key, key_of
 from vallum.sources.files import File, MovedError, read_files
 from vallum.sources.manifest import Document, Manifest, manifest_of, uncollected
-from vallum.sources.marks import Findings, Spot, Value, documents
+from vallum.sources.marks import Findings, Spot, Value
 from vallum.sources.world import World, assemble
+from vallum.sources.yaml_text import documents
 
 _TRIES = 10
 _MARKER = re.compile(r"^(?:---|\.\.\.)(?:\s|$)")
@@ -95,13 +96,13 @@ class Places:
         value = self._value(start)
         if value is None:
             return start
-        spot, above = value.spot, start.line - value.spot.line
+        spot, above = value.spot, start.line - value.spot[0]
         for step in path:
             found = _step(value, step)
             if found is None:
                 break
             spot, value = found
-        return Place(start.file, spot.line + above, spot.column)
+        return Place(start.file, spot[0] + above, spot[1])
 
     def _value(self, at: Place) -> Value | None:
         if at not in self._values and at.column == 1 and at.file not in self._whole:
@@ -109,7 +110,7 @@ class Places:
         if self._values.get(at) is None and at.file not in self._whole:
             self._whole.add(at.file)
             for value in documents(self.reading.texts[at.file], Findings(at.file)):
-                self._values.update((Place(at.file, one.spot.line, one.spot.column), one) for one in _objects(value))
+                self._values.update((Place(at.file, *one.spot), one) for one in _objects(value))
         return self._values.get(at)
 
     def _alone(self, at: Place) -> Value | None:

@@ -152,8 +152,12 @@ class Record:
             findings.wrong(value.spot, f"{_at(path)}must be a mapping{cure}, is {_show(value)}{dash}")
             return
         before = len(findings.errors)
-        for key in value.data:
-            self._field(key, value, path, findings)
+        for key, item in value.data.items():
+            schema = self.fields.get(key)
+            if schema is None:
+                self._unknown(key, value, path, findings)
+            elif item.data is not None:
+                schema.inspect(item, f"{path}.{key}" if path else key, findings)
         for key in self.required:
             if key not in value.data or value.data[key].data is None:
                 cure = f", as in `{self.example}`" if f"{key}:" in self.example else ""
@@ -161,19 +165,12 @@ class Record:
         if self.check and len(findings.errors) == before:
             self.check(value, path, findings)
 
-    def _field(self, key: str, value: Value, path: str, findings: Findings) -> None:
-        assert isinstance(value.data, dict)
-        schema = self.fields.get(key)
-        if schema:
-            inner = value.data[key]
-            if inner.data is not None and not isinstance(schema, Anything):
-                schema.inspect(inner, f"{path}.{key}" if path else key, findings)
-            return
+    def _unknown(self, key: str, value: Value, path: str, findings: Findings) -> None:
         near = None if key in self.others else _near(key, tuple(self.fields))
         if self.strict or near:
-            findings.wrong(value.keys[key], f"{_at(path)}{self._unknown(key, near)}")
+            findings.wrong(value.keys[key], f"{_at(path)}{self._unknown_problem(key, near)}")
 
-    def _unknown(self, key: str, near: str | None) -> str:
+    def _unknown_problem(self, key: str, near: str | None) -> str:
         shown = cut(key, 60)
         if near:
             return f"unknown field `{shown}`; did you mean `{near}`?"

@@ -8,7 +8,7 @@ from vallum.sources.syntax import label_key, label_value, one_of
 
 def _requirement(value: Value, path: str, findings: Findings) -> None:
     fields = fields_of(value)
-    operator = Operator(str(fields["operator"].data))
+    operator = fields["operator"].data
     values = fields.get("values")
     count = len(values.data) if values and isinstance(values.data, tuple) else 0
     if operator in (Operator.IN, Operator.NOT_IN) and not count:

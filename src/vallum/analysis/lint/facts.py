@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import islice
+from typing import TypeVar
 
 from vallum.analysis.lint.finding import Path
 from vallum.analysis.lint.spelling import Spelling
@@ -21,6 +22,14 @@ from vallum.policy.selectors import matches
 
 Spaces = frozenset[str]
 NamedPorts = Mapping[str, frozenset[tuple[int, int]]]
+T = TypeVar("T")
+_WAYS: Mapping[tuple[bool, bool], tuple[Way, ...]] = {
+    (False, False): (),
+    (True, False): (Way.INGRESS,),
+    (False, True): (Way.EGRESS,),
+    (True, True): (Way.INGRESS, Way.EGRESS),
+}
+"""By whether a policy has ingress and egress."""
 _PEERS = {Way.INGRESS: "from", Way.EGRESS: "to"}
 
 
@@ -71,15 +80,18 @@ class Population:
         """Those of the one namespace, or those with the selector's rarest label."""
         if len(spaces) == 1:
             return self.by_space.get(next(iter(spaces)), ())
-        anchors = [
-            [kind for value in requirement.values for kind in self._holding.get((requirement.key, value), ())]
-            for requirement in selector.requirements
-            if requirement.operator is Operator.IN
-        ]
-        if not anchors:
-            return self.kinds
-        rarest: list[Kind] = min(anchors, key=len)
-        return rarest
+        found = _rarest(selector, self._holding)
+        return self.kinds if found is None else found
+
+
+def _rarest(selector: Selector, holding: Mapping[tuple[str, str], list[T]]) -> list[T] | None:
+    """Those with the label that is rarest among those that the selector asks for; None if it asks for none."""
+    anchors = [
+        [one for value in requirement.values for one in holding.get((requirement.key, value), ())]
+        for requirement in selector.requirements
+        if requirement.operator is Operator.IN
+    ]
+    return min(anchors, key=len) if anchors else None
 
 
 class Vocabulary:
@@ -121,6 +133,11 @@ class Facts:
         self._peers: dict[tuple[int, str], tuple[Kind, ...]] = {}
         self._inside: dict[Block, tuple[Kind, ...]] = {}
         self._spaces: dict[Selector, Spaces] = {}
+        self._space_labels = {space.name: dict(space.labels) for space in snapshot.namespaces.values()}
+        self._space_holding: dict[tuple[str, str], list[str]] = {}
+        for space in snapshot.namespaces.values():
+            for label in space.labels:
+                self._space_holding.setdefault(label, []).append(space.name)
         self._vocabularies: dict[str, Vocabulary] = {}
 
     def subjects(self, policy: Policy) -> tuple[Kind, ...]:
@@ -140,17 +157,21 @@ class Facts:
         if peer.pods is None and peer.namespaces is None:
             return ()
         pods, where = peer.pods or EVERYTHING, namespace if peer.namespaces is None else peer.namespaces
-        if (pods, where) not in self._matched:
+        found = self._matched.get((pods, where))
+        if found is None:
             spaces = self.spaces(where) if isinstance(where, Selector) else frozenset({where})
-            self._matched[pods, where] = self.living.of(pods, spaces)
-        return self._matched[pods, where]
+            found = self._matched[pods, where] = self.living.of(pods, spaces)
+        return found
 
     def spaces(self, selector: Selector) -> Spaces:
         """The namespaces that a selector matches."""
-        if selector not in self._spaces:
-            found = (space for space in self.snapshot.namespaces.values() if matches(selector, dict(space.labels)))
-            self._spaces[selector] = frozenset(space.name for space in found)
-        return self._spaces[selector]
+        found = self._spaces.get(selector)
+        if found is None:
+            names = _rarest(selector, self._space_holding)
+            candidates = self._space_labels if names is None else names
+            matched = (name for name in candidates if matches(selector, self._space_labels[name]))
+            found = self._spaces[selector] = frozenset(matched)
+        return found
 
     def vocabulary(self, spaces: Spaces) -> Vocabulary:
         """The labels of pods in these namespaces; for more than one namespace, of all pods."""
@@ -163,7 +184,7 @@ class Facts:
     @cached_property
     def space_vocabulary(self) -> Vocabulary:
         """The labels of namespaces."""
-        return Vocabulary(dict(space.labels) for space in self.snapshot.namespaces.values())
+        return Vocabulary(self._space_labels.values())
 
     @cached_property
     def isolating(self) -> Mapping[tuple[Kind, Way], list[Policy]]:
@@ -217,7 +238,7 @@ class Facts:
 
 def ways(policy: Policy) -> tuple[Way, ...]:
     """The directions in which a policy isolates."""
-    return tuple(way for way in Way if rules_of(policy, way) is not None)
+    return _WAYS[policy.ingress is not None, policy.egress is not None]
 
 
 def rules_of(policy: Policy, way: Way) -> tuple[PolicyRule, ...] | None:
