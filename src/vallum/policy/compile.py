@@ -60,8 +60,9 @@ class Engine:
             used = {id(side): side for local in self._locals for side in (local.ingress, local.egress)}
             if self._used is None or used.keys() != self._used.keys():
                 self._wants = {key: self._wants.get(key) or _wants(side) for key, side in used.items()}
-                self._needed = tuple(dict.fromkeys(chain.from_iterable(self._wants.values())))
-                self._peers.keep(self._needed)
+                needed = dict.fromkeys(chain.from_iterable(self._wants.values()))
+                self._needed = tuple(needed)
+                self._peers.keep(needed)
                 self._sides.keep(used.values())
                 self._used = used
         return Ruleset(self._node, self._locals, self._sets(self._needed), snapshot.revision)

@@ -54,6 +54,7 @@ class Peers:
         self._spaces: Mapping[str, Namespace] = {}
         self._carrying: dict[tuple[str, str], set[str]] = {}
         self._origins: dict[str, _Origin] = {}
+        self._where: dict[str, frozenset[str]] = {}
         self._spelled: dict[_Origin, tuple[str, str]] = {}
         self._anchored: dict[Anchor, dict[str, None]] = {}
         self._names: dict[Selector, frozenset[str]] = {}
@@ -80,6 +81,8 @@ class Peers:
         id_, text = named
         if id_ not in self.shapes:
             self._origins[id_] = origin
+            if origin.spaces is not None:
+                self._where[id_] = self._named(origin.spaces)
             for anchor in origin.anchors():
                 self._anchored.setdefault(anchor, {})[id_] = None
             self.shapes[id_] = Shape(id_, text, self._select(origin))
@@ -97,16 +100,16 @@ class Peers:
                 text = f"{among}, whose {name}/{protocol} is {number}"
                 yield number, self._put(Shape(self._id(text), text, BitMap(kinds), (), guarded, inside))
 
-    def keep(self, ids: Iterable[str]) -> None:
+    def keep(self, ids: Mapping[str, object]) -> None:
         """Forget every set but these."""
-        kept = {id_: self.shapes[id_] for id_ in ids}
-        for id_ in self.shapes.keys() - kept.keys():
+        for id_ in self.shapes.keys() - ids.keys():
+            del self.shapes[id_]
+            self._where.pop(id_, None)
             origin = self._origins.pop(id_, None)
             for anchor in origin.anchors() if origin else ():
                 del self._anchored[anchor][id_]
                 if not self._anchored[anchor]:
                     del self._anchored[anchor]
-        self.shapes = kept
         if len(self._spelled) > 2 * len(self._origins) + _AFRESH:
             self._spelled = {origin: self._spelled[origin] for origin in self._origins.values()}
         if len(self._names) > len(self._origins):
@@ -120,8 +123,10 @@ class Peers:
         stale = self._rename(relabelled) if relabelled else set()
         if len(moved.born) + len(moved.died) > _AFRESH:
             stale = set(self._origins)
-        for number, _ in moved.died:
-            for id_, shape in self.shapes.items():
+        unanchored = self.shapes.keys() - self._origins.keys() if moved.died else ()
+        for number, kind in moved.died:
+            for id_ in (*self._selecting(kind), *unanchored):
+                shape = self.shapes[id_]
                 if number in shape.kinds and id_ not in stale:
                     self.shapes[id_] = shape.of(shape.kinds - BitMap([number]))
         for number in moved.born:
@@ -171,17 +176,18 @@ class Peers:
             if now != names:
                 self._names[selector] = now
                 changed.add(selector)
-        return {id_ for id_, origin in self._origins.items() if origin.spaces in changed} if changed else set()
+        stale = {id_ for id_, origin in self._origins.items() if origin.spaces in changed} if changed else set()
+        for id_ in stale:
+            self._where[id_] = self._names[self._origins[id_].spaces]  # type: ignore[index] # in changed: it has one
+        return stale
 
     def _selecting(self, kind: Kind) -> Iterator[str]:
-        labels = dict(kind.labels)
-        anchors: list[Anchor] = [("namespace", kind.namespace), ("anywhere",)]
+        labels, namespace, everywhere = dict(kind.labels), kind.namespace, frozenset({kind.namespace})
+        anchors: list[Anchor] = [("namespace", namespace), ("anywhere",)]
         anchors += [("label", key, value) for key, value in kind.labels]
         for anchor in anchors:
             for id_ in self._anchored.get(anchor, ()):
-                origin = self._origins[id_]
-                inside = origin.spaces is None or kind.namespace in self._named(origin.spaces)
-                if inside and matches(origin.pods, labels):
+                if namespace in self._where.get(id_, everywhere) and matches(self._origins[id_].pods, labels):
                     yield id_
 
     def _select(self, origin: _Origin) -> BitMap:

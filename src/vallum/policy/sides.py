@@ -53,6 +53,7 @@ class Sides:
         self._policies: Spaces[PolicyId, Policy] = Spaces({})
         self._spaces: dict[str, _Space] = {}
         self._made: dict[tuple[object, ...], _Made] = {}
+        self._living: dict[int, tuple[object, ...]] = {id(OPEN): ()}
 
     def renew(self, policies: Spaces[PolicyId, Policy], moved: Moved, *, relabelled: bool) -> set[str]:
         """Bring what is known up to policies and kinds. The namespaces whose kinds may have other sides now."""
@@ -83,7 +84,7 @@ class Sides:
         if space is None:
             space = self._spaces[kind.namespace] = _Space(self._selecting(kind.namespace))
         both = space.sides.get(number)
-        if both is None:
+        if both is None or not self._living.keys() >= {id(both[0]), id(both[1])}:
             policies = space.selecting.get(number, ())
             both = space.sides[number] = (
                 self._side(policies, Way.INGRESS, kind),
@@ -92,12 +93,11 @@ class Sides:
         return both
 
     def keep(self, sides: Iterable[Side]) -> None:
-        """Forget every side but these."""
-        kept = {id(OPEN), *map(id, sides)}
-        self._made = {key: made for key, made in self._made.items() if id(made.side) in kept}
-        for space in self._spaces.values():
-            known = space.sides.items()
-            space.sides = {number: both for number, both in known if id(both[0]) in kept and id(both[1]) in kept}
+        """Forget every side but these. A kind that has one which is forgotten gets it made again when it is asked for:
+        as long as the kind has it, no other side can have its identity.
+        """
+        for gone in self._living.keys() - {id(OPEN), *map(id, sides)}:
+            del self._made[self._living.pop(gone)]
 
     def _selecting(self, namespace: str) -> dict[int, list[Policy]]:
         """The policies that select each kind of a namespace, by name."""
@@ -116,8 +116,16 @@ class Sides:
         key = (way, resolved, *map(id, policies))
         made = self._made.get(key)
         if made is None:
-            made = self._made[key] = self._make(policies, way, resolved)
+            made = self._put(key, self._make(policies, way, resolved))
         return made.side
+
+    def _put(self, key: tuple[object, ...], made: _Made) -> _Made:
+        before = self._made.get(key)
+        if before is not None:
+            del self._living[id(before.side)]
+        self._made[key] = made
+        self._living[id(made.side)] = key
+        return made
 
     def _make(self, policies: tuple[Policy, ...], way: Way, resolved: tuple[NamedPort, ...]) -> _Made:
         found: dict[_LookUp, list[tuple[int, str]]] = {}
@@ -135,7 +143,7 @@ class Sides:
             again = [look for look in made.found if relabelled or (look.name, look.protocol) in touched]
             now = {look: list(self._peers.with_port(*look)) for look in again}  # the sets follow here, all of them
             if any(made.found[look] != numbers for look, numbers in now.items()):
-                self._made[key] = self._make(made.policies, Way.EGRESS, ())
+                self._put(key, self._make(made.policies, Way.EGRESS, ()))
                 changed = True
         return changed
 
