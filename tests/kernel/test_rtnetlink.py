@@ -1,6 +1,7 @@
 """What is written over rtnetlink is what the kernel holds and what is read back."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TypeVar
@@ -163,3 +164,53 @@ def test_a_long_table_is_read_whole() -> None:
         return len([one for one in netlink.routes() if one.protocol == 86])
 
     assert with_veth(piece) == 600
+
+
+def test_a_socket_that_was_made_inside_works_there_from_outside() -> None:
+    def piece(_: Rtnetlink) -> tuple[list[str], list[str]]:
+        with netns.entered("pod"):
+            handed = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        with Rtnetlink(handed) as inside, Rtnetlink() as host:
+            return [sorted(link.name for link in each.links()) for each in (inside, host)]
+
+    assert with_veth(piece) == [["eth0", "lo"], ["lo", "vl0"]]
+
+
+def test_mtu_alias_and_the_other_end_of_a_veth_are_read_back() -> None:
+    def piece(netlink: Rtnetlink) -> tuple[Link, Link]:
+        netlink.set_link("vl0", alias="a word or two, ünd so weiter")
+        with netns.entered("pod"), Rtnetlink() as inner:
+            return netlink.link("vl0"), inner.link("eth0")
+
+    outer, inner = with_veth(piece)
+    assert (outer.mtu, outer.alias) == (1400, "a word or two, ünd so weiter")
+    assert (outer.peer, inner.peer) == (inner.index, outer.index)
+
+
+def test_addresses_neighbours_and_routes_are_read_of_one_interface_alone() -> None:
+    def piece(netlink: Rtnetlink) -> list[object]:
+        netlink.add_bridge("other", "02:00:00:00:00:0f")
+        for device, last in (("vl0", 1), ("other", 2)):
+            netlink.add_address(device, ip_interface(f"10.9.{last}.1/24"))
+            netlink.add_neighbour(device, ip_address(f"10.9.{last}.9"), MAC)
+            netlink.add_neighbour(device, ip_address(f"fd00::{last}"), MAC)
+            netlink.add_route(Route(ip_network(f"10.{last}.0.0/16"), None, device))
+        global_ones = {each for each in netlink.addresses("vl0") if not each.is_link_local}
+        return [global_ones, netlink.neighbours("vl0"), {held.route for held in netlink.routes("vl0")}]
+
+    addresses, neighbours, routes = with_veth(piece)
+    assert addresses == {ip_interface("10.9.1.1/24")}
+    assert neighbours == {ip_address("10.9.1.9"): MAC, ip_address("fd00::1"): MAC}
+    assert isinstance(routes, set)
+    assert Route(ip_network("10.1.0.0/16"), None, "vl0") in routes
+    assert {route.device for route in routes} == {"vl0"}
+
+
+def test_the_way_to_an_address_is_the_kernels_own_choice() -> None:
+    def piece(netlink: Rtnetlink) -> tuple[str, str]:
+        netlink.add_route(Route(ip_network("192.0.2.0/24"), None, "vl0"))
+        with pytest.raises(RequestError) as nowhere:
+            netlink.link_to(ip_address("2001:db8::1"))
+        return netlink.link_to(ip_address("192.0.2.1")).name, str(nowhere.value)
+
+    assert with_veth(piece) == ("vl0", "look up the route to 2001:db8::1: Network is unreachable")

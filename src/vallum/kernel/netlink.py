@@ -1,7 +1,6 @@
 """A blocking rtnetlink socket: requests with their acknowledgement, and whole dumps.
 
-pyroute2 encodes and decodes the messages. Its sync sockets run an event loop of their own a thread, so they
-cannot be called from a thread that already has one; a request takes 0.1 ms, which needs no loop at all.
+`rtmessages` packs and reads the messages. A request takes 0.1 ms, which needs no event loop.
 """
 
 import os
@@ -9,7 +8,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from errno import EINTR
-from typing import Any, Self
+from typing import Self
 
 from vallum.model.errors import KernelError
 
@@ -38,10 +37,14 @@ class InterruptedDumpError(Exception):
 
 
 class Netlink:
-    """One socket, living in the network namespace in which it was made."""
+    """One socket, living in the network namespace in which it was made.
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    Args:
+        handed: a socket that another process made in another namespace; it is ours from now on.
+    """
+
+    def __init__(self, handed: socket.socket | None = None) -> None:
+        self._socket = handed or socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._socket.bind((0, 0))
         for option in (_CAP_ACK, _EXT_ACK, _STRICT_CHECK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
@@ -56,13 +59,13 @@ class Netlink:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def request(self, operation: str, kind: int, message: Any, flags: int = 0) -> bytes | None:
+    def request(self, operation: str, kind: int, message: bytes, flags: int = 0) -> bytes | None:
         """Send and await the acknowledgement. The answer to a query, if one came. Raises RequestError.
 
         Args:
             operation: for the error text, as a person would say it.
             kind: RTM_...
-            message: a pyroute2 message, or its bytes without the netlink header.
+            message: its bytes without the netlink header.
             flags: beside REQUEST and ACK.
         """
         self._send(kind, message, REQUEST | ACK | flags)
@@ -77,7 +80,7 @@ class Netlink:
             raise RequestError(operation, -code, _words(data))
         raise AssertionError("an endless answer ended")
 
-    def dump(self, operation: str, kind: int, message: Any) -> list[bytes]:
+    def dump(self, operation: str, kind: int, message: bytes) -> list[bytes]:
         """All messages of a table. Raises RequestError."""
         for _ in range(_PATIENCE):
             self._send(kind, message, REQUEST | DUMP)
@@ -101,11 +104,10 @@ class Netlink:
             raise InterruptedDumpError
         return found
 
-    def _send(self, kind: int, message: Any, flags: int) -> None:
+    def _send(self, kind: int, message: bytes, flags: int) -> None:
         self._sequence += 1
-        body = message if isinstance(message, bytes) else encode(message)
-        header = _HEADER.pack(_HEADER.size + len(body), kind, flags, self._sequence, 0)
-        self._socket.send(header + body)
+        header = _HEADER.pack(_HEADER.size + len(message), kind, flags, self._sequence, 0)
+        self._socket.send(header + message)
 
     def _answers(self) -> Iterator[tuple[int, bytes]]:
         """Messages that answer the last request; what is left of an earlier one is passed over."""
@@ -138,12 +140,6 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
             return
         yield kind & 0x3FFF, data[offset + 4 : offset + length]
         offset += (length + 3) & ~3
-
-
-def encode(message: Any) -> bytes:
-    """A pyroute2 message without its netlink header, which is ours to write."""
-    message.encode()
-    return bytes(message.data[_HEADER.size :])
 
 
 def _words(data: bytes) -> str:

@@ -5,19 +5,19 @@ The library is what `nft` itself runs on, so what is sent here can be typed ther
 
 import ctypes
 import errno
-from ctypes.util import find_library
 from pathlib import Path
 from typing import Final
 
 from vallum.kernel.nfnetlink import error_code, message, open_socket
 from vallum.model.errors import InputError, KernelError
 
+_LIBRARY = "libnftables.so.1"
 _STATELESS: Final = 1 << 2
 _NUMERIC_PROTO: Final = 1 << 7
 _NUMERIC_PRIO: Final = 1 << 8
 _NETFILTER: Final = "12"
 _SUBSYSTEM, _GETTABLE, _REQUEST_DUMP, _PATIENCE = 10, 1, 0x301, 5.0
-MISSING = "libnftables.so.1 is not installed; on Debian or Ubuntu: apt-get install libnftables1 nftables"
+MISSING = f"{_LIBRARY} is not installed; on Debian or Ubuntu: apt-get install libnftables1 nftables"
 
 FORBIDDEN = (
     "not permitted here: it takes root, or CAP_NET_ADMIN in this network namespace; "
@@ -32,9 +32,8 @@ class Nft:
     """
 
     def __init__(self) -> None:
-        name = find_library("nftables") or "libnftables.so.1"
         try:
-            self._lib = ctypes.CDLL(name)
+            self._lib = ctypes.CDLL(_LIBRARY)
         except OSError as error:
             raise InputError("nftables", MISSING) from error
         if not _permitted():

@@ -12,7 +12,8 @@ from vallum.kernel.nfnetlink import Message, messages, open_socket, queued
 _GROUP = 7  # NFNLGRP_NFTABLES
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _NEWGEN = 15
-_INET = 1  # NFPROTO_INET
+INET, BRIDGE = 1, 7
+"""NFPROTO_INET and NFPROTO_BRIDGE: the families that our tables are of."""
 _NAMES = {0: "new table", 2: "deleted table", 3: "new chain", 5: "deleted chain", 6: "new rule", 8: "deleted rule"}
 _NAMES |= {9: "new set", 11: "deleted set", 12: "new element", 14: "deleted element"}
 
@@ -33,9 +34,10 @@ class Overflow:
 
 
 class NftWatch:
-    """A socket for `loop.add_reader`; `drain` returns what has happened to `table` (inet) since the last call."""
+    """A socket for `loop.add_reader`; `drain` returns what has happened to `table` since the last call."""
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str, family: int = INET) -> None:
+        self._family = family
         self._table = table.encode() + b"\0"
         self._socket = open_socket(_GROUP)
         self._what: dict[str, int] = {}
@@ -67,7 +69,7 @@ class NftWatch:
             pid = struct.unpack("!I", message.attributes.get(2, b"\0\0\0\0"))[0]
             program = message.attributes.get(3, b"?").rstrip(b"\0").decode(errors="replace")
             return Transaction(message.portid, pid, program, what) if what else None
-        if message.family == _INET and message.attributes.get(1) == self._table:
+        if message.family == self._family and message.attributes.get(1) == self._table:
             name = _NAMES.get(message.type, f"message {message.type}")
             self._what[name] = self._what.get(name, 0) + 1
         return None

@@ -14,11 +14,11 @@ from ipaddress import ip_interface, ip_network
 
 from vallum.kernel import netns, sysctl
 from vallum.kernel.rtnetlink import Rtnetlink
-from vallum.lab.topology import GATEWAYS, NETNS_PREFIX, NodePlan, PodPlan, RouterPlan, Topology
+from vallum.lab.topology import NETNS_PREFIX, NodePlan, PodPlan, RouterPlan, Topology
 from vallum.model.address import Address, Network
 from vallum.model.errors import KernelError
 from vallum.model.objects import PodId
-from vallum.model.wiring import Route
+from vallum.model.wiring import GATEWAYS, Route
 
 POD_DEVICE = "eth0"
 UPLINK = "eth0"

@@ -8,7 +8,7 @@ and addresses and pod ranges that the world states for Nodes, because the lab's 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 
 from vallum.lab import outside
 from vallum.model.address import Address, Network
@@ -16,9 +16,6 @@ from vallum.model.errors import InputError, InputErrors
 from vallum.model.objects import Block, Node, Object, Pod, PodId, Policy
 
 Interface = IPv4Interface | IPv6Interface
-
-GATEWAYS = {4: ip_address("169.254.1.1"), 6: ip_address("fe80::1")}
-"""On link in every pod, held by nobody: a permanent neighbour makes it the node's end of the pod's link."""
 
 NETNS_PREFIX = "vallum-"
 MOST_NODES = 200

@@ -63,7 +63,8 @@ class NamedPort:
 class Pod:
     """A pod. `addresses`: at most one of each family. `created`: RFC 3339, decides who owns an address.
 
-    `owner`: the workload it belongs to, such as `Deployment/web`; empty for a pod that stands alone.
+    `owner`: the workload it belongs to, such as `Deployment/web`; empty for a pod that stands alone. `uid`: which of
+    the pods that had this name, one after the other; a live source fills it in for pods of its node, which need it.
     """
 
     id: PodId
@@ -75,6 +76,7 @@ class Pod:
     finished: bool = False
     created: str = ""
     owner: str = ""
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

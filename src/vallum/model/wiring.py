@@ -1,11 +1,15 @@
 """Links, routes and neighbours as data: what a network back end wants, and what the kernel was read to hold."""
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from vallum.model.address import Address, Network
 
 ROUTE_PROTOCOL = 86
 """rtm_protocol of every route of ours (unassigned in /etc/iproute2/rt_protos): how we know ours from others'."""
+
+GATEWAYS: dict[int, Address] = {4: ip_address("169.254.1.1"), 6: ip_address("fe80::1")}
+"""On link in every pod, held by nobody: a permanent neighbour makes it the node's end of the pod's link."""
 
 
 @dataclass(frozen=True, slots=True)

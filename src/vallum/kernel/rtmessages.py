@@ -1,0 +1,265 @@
+"""The messages of rtnetlink as bytes: packed for a request, read from an answer. Pure.
+
+After linux/if_link.h, if_addr.h, neighbour.h and rtnetlink.h. By hand, because the library for it takes longer to
+import than a first world takes to enforce. Indexes, not names. What it ignores: every attribute that nobody asks for.
+"""
+
+import socket
+import struct
+import sys
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+
+from vallum.kernel.netlink import attribute, attributes
+from vallum.model.address import Address, Network
+
+Interface = IPv4Interface | IPv6Interface
+
+NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
+NEWADDR, DELADDR, GETADDR = 20, 21, 22
+NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
+NEWNEIGH, GETNEIGH = 28, 30
+
+MAIN, UNICAST = 254, 1
+SCOPE_GLOBAL, SCOPE_LINK, SCOPE_NOWHERE = 0, 253, 255
+ONLINK = 4
+"""RTNH_F_ONLINK."""
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+_HEADER = 16
+_LINK, _ADDRESS = struct.Struct("=BxHiII"), struct.Struct("=BBBBi")
+_NEIGHBOUR, _ROUTE = struct.Struct("=BxxxiHBB"), struct.Struct("=BBBBBBBBI")
+
+_UP, _RUNNING = 0x1, 0x40
+_PERMANENT, _NODAD = 0x80, 0x02
+_NESTED = 0x8000
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
+_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 18, 20, 26, 28
+_INFO_KIND, _INFO_DATA, _VETH_PEER, _BR_MCAST_SNOOPING = 1, 2, 1, 23
+_IFLA_INET_CONF = 1
+_RP_FILTER = 8
+"""IPV4_DEVCONF_RP_FILTER. Written under this number; in what is read, an array, it is the element before."""
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_NDA_DST, _NDA_LLADDR, _NDA_IFINDEX, _NDA_MASTER = 1, 2, 8, 9
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_VIA = 1, 4, 5, 6, 9, 18
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An interface. `running`: up, with a carrier, and its queue takes packets.
+
+    `peer`: of a veth, the index of its other end where that end lives; 0 for links without one. `alias`: free text.
+    """
+
+    name: str
+    index: int
+    mac: str
+    up: bool
+    running: bool
+    mtu: int = 0
+    peer: int = 0
+    alias: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A neighbour, or an entry of a bridge: behind which of its ports (`index`) a MAC lives, `master` the bridge."""
+
+    index: int
+    address: Address | None
+    mac: str
+    permanent: bool
+    master: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTold:
+    """A route. `index` of its device; `plain`: one next hop, told in full."""
+
+    destination: Network
+    gateway: Address | None
+    index: int | None
+    unicast: bool
+    protocol: int
+    metric: int
+    plain: bool
+
+
+# Packed
+
+
+def link(
+    index: int = 0,
+    *,
+    up: bool | None = None,
+    name: str | None = None,
+    mac: str | None = None,
+    mtu: int | None = None,
+    alias: str | None = None,
+    master: int | None = None,
+    namespace: int | None = None,
+    info: bytes = b"",
+) -> bytes:
+    """A link, by index or name, with what is to be changed or asked. `namespace`: the descriptor of its home.
+
+    `info`: what kind it is, of `veth` or `bridge`.
+    """
+    head = _LINK.pack(0, 0, index, _UP if up else 0, 0 if up is None else _UP)
+    texts = ((_IFLA_IFNAME, name), (_IFLA_IFALIAS, alias))
+    numbers = ((_IFLA_MTU, mtu), (_IFLA_MASTER, master), (_IFLA_NET_NS_FD, namespace))
+    body = b"".join(attribute(kind, text.encode() + b"\0") for kind, text in texts if text is not None)
+    body += b"" if mac is None else attribute(_IFLA_ADDRESS, _hardware(mac))
+    return head + body + b"".join(_number(kind, number) for kind, number in numbers if number is not None) + info
+
+
+def veth(peer: bytes | None = None) -> bytes:
+    """What kind a link is: one end of a pair, the other as `link` packs it, or as the kernel likes it."""
+    return _info("veth", b"" if peer is None else attribute(_VETH_PEER, peer))
+
+
+def bridge(*, snooping: bool) -> bytes:
+    """What kind a link is: a bridge, which learns multicast groups or not."""
+    return _info("bridge", attribute(_BR_MCAST_SNOOPING, bytes([snooping])))
+
+
+def rp_filter(index: int, value: int) -> bytes:
+    """A link with its reverse path filter."""
+    setting = _number(_RP_FILTER, value)
+    for kind in (_IFLA_INET_CONF, socket.AF_INET, _IFLA_AF_SPEC):
+        setting = attribute(kind | _NESTED, setting)
+    return link(index) + setting
+
+
+def address(index: int, own: Interface, *, detected: bool = True) -> bytes:
+    """An address of a link. Not `detected`: nobody is asked whether another has it."""
+    head = _ADDRESS.pack(FAMILIES[own.version], own.network.prefixlen, 0, 0, index)
+    body = attribute(_IFA_LOCAL, own.packed) + attribute(_IFA_ADDRESS, own.packed)
+    return head + body + (b"" if detected else _number(_IFA_FLAGS, _NODAD))
+
+
+def addresses(version: int, index: int = 0) -> bytes:
+    """A query for the addresses of one family: of one link, or of all."""
+    return _ADDRESS.pack(FAMILIES[version], 0, 0, 0, index)
+
+
+def neighbour(index: int, whose: Address, mac: str) -> bytes:
+    """A permanent neighbour."""
+    head = _NEIGHBOUR.pack(FAMILIES[whose.version], index, _PERMANENT, 0, 0)
+    return head + attribute(_NDA_DST, whose.packed) + attribute(_NDA_LLADDR, _hardware(mac))
+
+
+def neighbours(family: int = socket.AF_UNSPEC, index: int | None = None) -> bytes:
+    """A query for the neighbours of one link, or of all; of AF_BRIDGE for the entries of bridges."""
+    head = _NEIGHBOUR.pack(family, 0, 0, 0, 0)
+    return head + (b"" if index is None else _number(_NDA_IFINDEX, index))
+
+
+def route(
+    destination: Network,
+    protocol: int,
+    *,
+    scope: int,
+    gateway: Address | None = None,
+    index: int | None = None,
+    metric: int = 0,
+    flags: int = 0,
+) -> bytes:
+    """A unicast route of the main table. No `metric`: the kernel's choice, or any."""
+    family = FAMILIES[destination.version]
+    head = _ROUTE.pack(family, destination.prefixlen, 0, 0, MAIN, protocol, scope, UNICAST, flags)
+    body = attribute(_RTA_DST, destination.network_address.packed)
+    body += b"" if gateway is None else attribute(_RTA_GATEWAY, gateway.packed)
+    body += b"" if index is None else _number(_RTA_OIF, index)
+    return head + body + (_number(_RTA_PRIORITY, metric) if metric else b"")
+
+
+def routes(version: int, index: int | None = None) -> bytes:
+    """A query for the routes of the main table in one family, through one device or through any."""
+    head = _ROUTE.pack(FAMILIES[version], 0, 0, 0, MAIN, 0, 0, 0, 0)
+    return head + (b"" if index is None else _number(_RTA_OIF, index))
+
+
+def way_to(whose: Address) -> bytes:
+    """A query for the route that a packet to this address takes."""
+    head = _ROUTE.pack(FAMILIES[whose.version], whose.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    return head + attribute(_RTA_DST, whose.packed)
+
+
+# Read
+
+
+def read_link(data: bytes) -> Link:
+    """A link from a message with its header."""
+    (_, _, index, flags, _), found = _parts(_LINK, data)
+    mac = found.get(_IFLA_ADDRESS, b"").hex(":")
+    name, alias = (
+        found.get(kind, b"").rstrip(b"\0").decode(errors="replace") for kind in (_IFLA_IFNAME, _IFLA_IFALIAS)
+    )
+    mtu, peer = (_int(found.get(kind)) for kind in (_IFLA_MTU, _IFLA_LINK))
+    return Link(name, index, mac, bool(flags & _UP), bool(flags & _RUNNING), mtu, peer, alias)
+
+
+def read_rp_filter(data: bytes) -> int | None:
+    """The reverse path filter of a link, None where it speaks no IPv4."""
+    value = _parts(_LINK, data)[1].get(_IFLA_AF_SPEC)
+    for kind in (socket.AF_INET, _IFLA_INET_CONF):
+        value = dict(attributes(value)).get(kind) if value is not None else None
+    return None if value is None else _int(value[4 * (_RP_FILTER - 1) : 4 * _RP_FILTER])
+
+
+def read_address(data: bytes) -> tuple[int, Interface]:
+    """An own address and the index of its link."""
+    (family, length, _, _, index), found = _parts(_ADDRESS, data)
+    packed = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
+    form = IPv4Interface if family == socket.AF_INET else IPv6Interface
+    return index, form((packed, length))
+
+
+def read_neighbour(data: bytes) -> Neighbour:
+    """A neighbour, or an entry of a bridge."""
+    (_, index, state, _, _), found = _parts(_NEIGHBOUR, data)
+    whose, mac = _address(found.get(_NDA_DST)), found.get(_NDA_LLADDR, b"").hex(":")
+    return Neighbour(index, whose, mac, bool(state & _PERMANENT), _int(found.get(_NDA_MASTER)))
+
+
+def read_route(data: bytes) -> RouteTold:
+    """A route."""
+    (family, length, _, _, _, protocol, _, type_, _), found = _parts(_ROUTE, data)
+    form = IPv4Network if family == socket.AF_INET else IPv6Network
+    index, metric = (_int(found.get(kind)) for kind in (_RTA_OIF, _RTA_PRIORITY))
+    return RouteTold(
+        form((found.get(_RTA_DST, 0), length)),
+        _address(found.get(_RTA_GATEWAY)),
+        index or None,
+        type_ == UNICAST,
+        protocol,
+        metric,
+        _RTA_MULTIPATH not in found and _RTA_VIA not in found,
+    )
+
+
+def _parts(form: struct.Struct, data: bytes) -> tuple[tuple[int, ...], dict[int, bytes]]:
+    return form.unpack_from(data, _HEADER), dict(attributes(data[_HEADER + form.size :]))
+
+
+def _number(kind: int, value: int) -> bytes:
+    return attribute(kind, struct.pack("=I", value))
+
+
+def _int(value: bytes | None) -> int:
+    return int.from_bytes(value or b"", sys.byteorder)
+
+
+def _hardware(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def _address(packed: bytes | None) -> Address | None:
+    if not packed:
+        return None
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
+
+
+def _info(kind: str, data: bytes) -> bytes:
+    body = attribute(_INFO_KIND, kind.encode() + b"\0")
+    return attribute(_IFLA_LINKINFO, body + (attribute(_INFO_DATA, data) if data else b""))
