@@ -104,9 +104,9 @@ class Run:
         )
 
     def write_text(self, content: str) -> None:
-        fresh = self.settings.world / ".fresh"
+        fresh = self.settings.source / ".fresh"
         fresh.write_text(content, encoding="utf-8")
-        fresh.rename(self.settings.world / "world.json")
+        fresh.rename(self.settings.source / "world.json")
 
     async def ask(self, line: str) -> dict[str, Any]:
         """One question to the socket."""

@@ -19,19 +19,28 @@ from worlds import world
 OWN = frozenset(pack(ip_address(text)) for text in ("172.20.0.11", "fd00:172:20::11", "fe80::11", "127.0.0.1", "::1"))
 
 
-def local_node(ruleset: Ruleset, closed: tuple[Network, ...] = ()) -> LocalNode:
-    """Each pod on a link named after it."""
-    attached = tuple(Attachment(local.pod, f"v-{local.pod.name}"[:15], local.addresses) for local in ruleset.locals)
-    return LocalNode(ruleset.node or "", attached, OWN, closed)
+def local_node(ruleset: Ruleset, closed: tuple[Network, ...] = (), *, bridged: bool = False) -> LocalNode:
+    """Each pod on a link named after it, or all on one bridge."""
+    attached = []
+    for local in ruleset.locals:
+        link = f"v-{local.pod.name}"[:15]
+        place = ("cni0", local.addresses, True, link) if bridged else (link, local.addresses)
+        attached.append(Attachment(local.pod, *place))
+    return LocalNode(ruleset.node or "", tuple(attached), OWN, closed)
 
 
 def program_of(
-    things: Snapshot | Iterable[Object], *, node: str = "node1", marks: bool = True, closed: tuple[Network, ...] = ()
+    things: Snapshot | Iterable[Object],
+    *,
+    node: str = "node1",
+    marks: bool = True,
+    closed: tuple[Network, ...] = (),
+    bridged: bool = False,
 ) -> Program:
     """The nft program of a node of this world."""
     snapshot = things if isinstance(things, Snapshot) else snapshot_of(tuple(things))
     ruleset = compile_node(snapshot, node)
-    return render(ruleset, classify(ruleset), local_node(ruleset, closed), marks=marks)
+    return render(ruleset, classify(ruleset), local_node(ruleset, closed, bridged=bridged), marks=marks)
 
 
 def linkless(program: Program) -> Program:

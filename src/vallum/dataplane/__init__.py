@@ -81,6 +81,10 @@ class DataPlane(Protocol, Generic[Program]):
         """What the kernel holds now, None if nothing of ours. Raises KernelError."""
         ...
 
+    def drifted(self) -> bool:
+        """Whether links no longer have what the last program asked of them: a quick look, when a link has changed."""
+        ...
+
     def clear(self) -> None:
         """Remove everything of ours and nothing else."""
         ...
@@ -96,9 +100,12 @@ class DataPlane(Protocol, Generic[Program]):
 
 PLANES: dict[str, tuple[str, ...]] = {
     "memory": ("vallum.dataplane.memory.plane:MemoryPlane",),
-    "nftables": ("vallum.dataplane.nftables.plane:NftablesPlane",),
+    "nftables": (
+        "vallum.dataplane.nftables.bridged:BridgedSources",
+        "vallum.dataplane.nftables.plane:NftablesPlane",
+    ),
 }
-"""Plane name -> the stack of planes applied in order. Adding a plane is one folder and one line here."""
+"""Plane name -> the stack of planes applied in order, its namesake last. One more is one folder and one line here."""
 
 
 def load(name: str) -> tuple[type, ...]:

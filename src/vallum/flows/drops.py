@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from vallum.analysis.asked import Asked
-from vallum.analysis.explain import reason
 from vallum.dataplane import Denial
 from vallum.flows.header import Header, parse
 from vallum.model.address import Packed, show
@@ -109,4 +108,6 @@ def _reason(header: Header, denial: Denial, judge: Judge, asked: Asked) -> str:
     side = verdict.ingress if denial.way is Way.INGRESS else verdict.egress
     if side.allow:
         return f"denied by an earlier revision; now: {side.text}"
+    from vallum.analysis.explain import reason  # noqa: PLC0415 - enforcing must not wait for what no drop needed yet
+
     return reason(asked, mirrored(packet) if denial.reply else packet, denial.way, side)

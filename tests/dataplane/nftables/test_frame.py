@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inside import run_inside
-from vallum.dataplane.nftables.frame import _source4
+from vallum.dataplane.nftables.frame import _SOURCE4, _source4
 from vallum.kernel.nft import Nft
 from vallum.model.address import pack
 
@@ -17,7 +17,7 @@ near = st.builds(
     st.integers(0, 2**32 - 300),
     st.lists(st.integers(0, 260), min_size=1, max_size=8),
 )
-CHECK = "ip saddr @~local4 iifname != @~pods goto ~spoofed"
+CHECK = _SOURCE4
 
 
 def prefix(rule: str):
@@ -28,20 +28,20 @@ def prefix(rule: str):
 
 @given(st.one_of(addresses, near))
 def test_every_local_address_is_looked_up_whatever_the_prefix(local: list[IPv4Address]):
-    network = prefix(_source4([pack(address) for address in local]))
+    network = prefix(_source4([pack(address) for address in local], CHECK))
     assert all(address in network for address in local)
     assert network.prefixlen <= 25
 
 
 @given(near)
 def test_the_prefix_is_no_wider_than_a_step_above_what_it_has_to_cover(local: list[IPv4Address]):
-    network = prefix(_source4([pack(address) for address in local]))
+    network = prefix(_source4([pack(address) for address in local], CHECK))
     if network.prefixlen < 25:
         assert not any(all(address in half for address in local) for half in network.subnets())
 
 
 def test_no_local_pods_need_no_prefix():
-    assert _source4([]) == CHECK
+    assert _source4([], CHECK) == CHECK
 
 
 def test_nft_lists_the_rule_as_it_was_written():

@@ -71,6 +71,7 @@ CASES: dict[str, tuple[tuple[Object, ...], dict[str, Any]]] = {
     "no-policies": (BASE, {}),
     "without-marks": (guard(rule(ports=[port(80)])), {"marks": False}),
     "closed-ranges": (BASE, {"closed": (ip_network("10.44.1.0/24"), ip_network("fd44:0:0:1::/64"))}),
+    "bridged-pods": (BASE, {"bridged": True}),
     "deny-all": ((*BASE, policy("a/deny", ingress=[], egress=[])), {}),
     "allow-all": (guard(rule()), {}),
     "any-peer-one-port": (guard(rule(ports=[port(80)])), {}),

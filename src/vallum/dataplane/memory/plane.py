@@ -39,6 +39,10 @@ class MemoryPlane:
         """What is held."""
         return self._program
 
+    def drifted(self) -> bool:
+        """It asks nothing of links."""
+        return False
+
     def clear(self) -> None:
         """Hold nothing: everything passes."""
         self._program = None

@@ -68,12 +68,13 @@ class NftablesPlane:
             self._held, self._known = None, True
             return None
         listed = parse(listing)
-        strict = frozenset(name for name, value in self._links.rp_filters().items() if value == 1)
-        if self._wanted is not None:  # others may be strict on links of theirs
-            strict &= self._wanted
-        self._held = held(replace(listed, strict=strict), self._marks)
+        self._held = held(replace(listed, strict=self._strict_now()), self._marks)
         self._known = True
         return self._held.whole()
+
+    def drifted(self) -> bool:
+        """Whether the reverse path filter of a link is off that should be strict."""
+        return self._wanted is not None and self._strict_now() != self._wanted
 
     def events(self) -> TableEvents:
         """Changes of the table by others."""
@@ -96,6 +97,13 @@ class NftablesPlane:
         """Flows that bear another number than this are to be judged anew; None: leave all as they are."""
         if number is not None and self._remembers:
             conntrack.clear_marks(self._marks.mask, number << self._marks.shift)
+
+    def _strict_now(self) -> frozenset[str]:
+        """The wanted links that are strict. From one that is gone nothing can be sent, so nothing is missing there."""
+        now = self._links.rp_filters()
+        if self._wanted is None:  # others may be strict on links of theirs
+            return frozenset(name for name, value in now.items() if value == 1)
+        return frozenset(name for name in self._wanted if now.get(name, 1) == 1)
 
     def _strict(self, interfaces: frozenset[str]) -> None:
         now = self._links.rp_filters()

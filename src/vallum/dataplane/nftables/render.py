@@ -43,7 +43,7 @@ def render(ruleset: Ruleset, tables: Tables, node: LocalNode, *, marks: bool = T
                 sets[look.dispatch] = _dispatch(look, members)
                 chains |= _chains(look, live.values(), comments)
                 sets |= _fans(look, live.values())
-    return Program(sets, chains, frozenset(attachment.interface for attachment in node.attachments))
+    return Program(sets, chains, frozenset(each.interface for each in node.attachments if not each.bridged))
 
 
 def _profiles(half: Half, version: int) -> dict[Packed, str]:

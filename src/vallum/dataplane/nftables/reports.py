@@ -6,18 +6,18 @@ from vallum.dataplane import Denial, Meddling
 from vallum.dataplane.nftables.frame import LOG_GROUP, SPOOFED, UNKNOWN
 from vallum.dataplane.nftables.program import TABLE
 from vallum.kernel.nflog import Nflog
-from vallum.kernel.nftwatch import NftWatch, Transaction
+from vallum.kernel.nftwatch import INET, NftWatch, Transaction
 from vallum.policy.ruleset import Way
 
 _LOOK = re.compile(r"vallum (in|eg)[46]([or])$")
 
 
 class TableEvents:
-    """Transactions of others that touched our table. `own`: port ids of this plane's own sockets."""
+    """Transactions of others that touched a table of ours. `own`: port ids of this plane's own sockets."""
 
-    def __init__(self, own: frozenset[int]) -> None:
+    def __init__(self, own: frozenset[int], table: str = TABLE, family: int = INET) -> None:
         self._own = own
-        self._watch = NftWatch(TABLE)
+        self._watch = NftWatch(table, family)
 
     def fileno(self) -> int:
         """The descriptor to wait on."""
