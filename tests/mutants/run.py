@@ -110,7 +110,8 @@ def _stages(mutant: Mutant | None) -> Iterator[tuple[str, ...]]:
     yield (*pure, CASES, *first)
     yield (*pure, TEXT)
     yield (*pure, *REST)
-    yield ("-m", "packets", *PACKETS)
+    at_work = mutant is not None and mutant.file.startswith("cni/")
+    yield ("-m", "packets", *(("tests/cni",) if at_work else PACKETS))
 
 
 def _failure(code: Path, words: tuple[str, ...]) -> str:
