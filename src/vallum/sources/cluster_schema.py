@@ -5,14 +5,11 @@ from ipaddress import ip_network
 from vallum.model.objects import NAME_LABEL
 from vallum.sources.marks import Findings, Value
 from vallum.sources.metadata_schema import metadata
+from vallum.sources.names import ADDRESS_TYPES, LOCAL_ADDRESSES
 from vallum.sources.old_forms import check_annotations
 from vallum.sources.schema import Anything, ListOf, Record, Text, fields_of
 from vallum.sources.syntax import Check, address, cidr, local_addresses, long_name, one_of, short_name
 
-LOCAL_ADDRESSES = "vallum.dev/local-addresses"
-"""Annotation of a Node, published by its agent: addresses local to it beyond status.addresses (k8s#98758)."""
-
-ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 _NAME_TYPES = ("Hostname", "InternalDNS", "ExternalDNS")
 
 

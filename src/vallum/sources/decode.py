@@ -26,13 +26,11 @@ from vallum.model.objects import (
     PolicyRule,
 )
 from vallum.model.selector import Labels, Operator, Requirement, Selector, labels
-from vallum.sources.cluster_schema import ADDRESS_TYPES, LOCAL_ADDRESSES
+from vallum.sources.names import ADDRESS_TYPES, LOCAL_ADDRESSES, TEMPLATE_HASH
 from vallum.sources.workloads import pod_of
 
 _Body = dict[str, Any]
 _FINISHED = frozenset({"Succeeded", "Failed"})
-TEMPLATE_HASH = "pod-template-hash"
-"""The label by which a Deployment tells its ReplicaSets apart."""
 
 
 def decode(kind: str, body: _Body) -> Object | None:

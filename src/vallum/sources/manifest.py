@@ -4,9 +4,7 @@ Depends on the file's name and bytes only, so that a reading can be kept as long
 other files say; `world` joins them.
 """
 
-import gc
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -54,18 +52,6 @@ class Manifest:
 def manifest_of(file: File) -> Manifest:
     """What a file holds, or why it could not be opened."""
     return Manifest(errors=(file.error,)) if file.error else read_manifest(file.shown, file.data)
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Python's collector runs ever longer over a growing heap that holds no cycle: paused while manifests are read."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def read_manifest(shown: str, data: bytes) -> Manifest:
