@@ -1,9 +1,12 @@
 """The agent as it runs, with a plane that fails, forgets and reports as told: what it keeps, retries and says."""
 
 import asyncio
+import signal
 import socket
 import struct
+import tempfile
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,10 @@ import pytest
 from build import NODE1, pod, policy, space
 from fakeplane import PATIENCE, Run, running, with_agent
 from inside import run_inside
+from vallum import dataplane
+from vallum.agent.ask import ask
+from vallum.agent.run import Agent
+from vallum.agent.settings import Settings
 from vallum.dataplane import Denial, Meddling
 from vallum.policy.ruleset import Way
 
@@ -207,3 +214,27 @@ def test_a_bug_in_a_callback_ends_the_agent_instead_of_spinning():
         raise ZeroDivisionError("a bug")
 
     assert with_agent(piece, WORLD) == "a bug"
+
+
+def test_an_agent_that_is_wanted_before_it_has_a_world_goes_on_listening():
+    async def body() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "world").mkdir()
+            (folder / "world" / "broken.yaml").write_text("no: world")
+            dataplane.PLANES["fake"] = ("fakeplane:FakePlane",)
+            agent = Agent(Settings("node1", folder / "world", "fake", "none", folder / "sock"))
+            task = asyncio.create_task(agent.run())
+            while agent._status.source_fault is None:  # noqa: ASYNC110 - until it has read, and has no world
+                await asyncio.sleep(0.001)
+            agent._want()  # as a runtime does that has a pod to take down
+            found = await asyncio.to_thread(ask, folder / "sock", {"op": "status"})
+            agent._stop.set()
+            await task
+            return found
+
+    def piece() -> dict[str, Any]:
+        signal.alarm(20)  # a loop that spins never gets to a timeout of its own
+        return asyncio.run(body())
+
+    assert run_inside(piece)["revision"] is None

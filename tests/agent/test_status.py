@@ -19,7 +19,7 @@ LINKLESS = pod("a/y", "10.44.1.2")
 def report() -> Report:
     snapshot = snapshot_of((NODE1, POD, LINKLESS, policy("a/p", ingress=[])), "seven")
     local = LocalNode("node1", (Attachment(POD.id, "veth1", ()),))
-    return Report(snapshot, compile_node(snapshot, "node1"), local, (), SyncReport(), 0.00125)
+    return Report(snapshot, compile_node(snapshot, "node1"), local, (), SyncReport(), (), 0.00125)
 
 
 def status() -> Status:
@@ -48,11 +48,26 @@ def test_a_fault_of_source_or_kernel_is_named_and_the_revision_stays():
     for field in ("source", "kernel"):
         state = status()
         state.report = report()
-        setattr(state, f"{field}_fault", "what is wrong")
+        getattr(state, f"{field}_is")("what is wrong")
         facts = state.facts(0)
         assert facts[field] == "what is wrong"
         assert facts["healthy"] is False
         assert facts["revision"] == "seven"
+        assert datetime.fromisoformat(facts[f"{field}_since"]).utcoffset() is not None
+        getattr(state, f"{field}_is")("still wrong")
+        assert state.facts(0)[f"{field}_since"] == facts[f"{field}_since"]
+        getattr(state, f"{field}_is")(None)
+        assert state.facts(0)[f"{field}_since"] is None
+
+
+def test_a_node_is_ready_when_its_kernel_holds_the_world_whatever_the_source_does_then():
+    state = status()
+    state.source_is("no API server answers")
+    assert "no API server answers" in (state.unready() or "")
+    state.report = report()
+    assert state.unready() is None
+    state.kernel_is("no memory")
+    assert "no memory" in (state.unready() or "")
 
 
 def test_repairs_name_what_who_and_how_newest_last_and_stay_bounded():

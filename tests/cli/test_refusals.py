@@ -60,7 +60,7 @@ def test_an_agent_without_privileges_says_what_it_needs(tmp_path: Path):
 
 
 def test_a_machine_without_libnftables_is_told_which_package(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(nft, "find_library", lambda _: "libnftables-absent.so.1")
+    monkeypatch.setattr(nft, "_LIBRARY", "libnftables-absent.so.1")
     with pytest.raises(InputError) as raised:
         nft.Nft()
     assert str(raised.value) == (

@@ -8,10 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vallum.analysis.asked import Asked
-from vallum.analysis.explain import explain
-from vallum.analysis.probe import parse
 from vallum.model.errors import InputError
-from vallum.sources.encode import manifest
 
 _NOTHING_YET = {"error": "nothing is enforced yet; ask again when status has a revision"}
 
@@ -21,6 +18,9 @@ def explanation(asked: Asked | None, request: Mapping[str, Any]) -> Iterator[dic
     if asked is None:
         yield _NOTHING_YET
         return
+    from vallum.analysis.explain import explain  # noqa: PLC0415 - enforcing must not wait for what nobody asked yet
+    from vallum.analysis.probe import parse  # noqa: PLC0415
+
     probe = request.get("probe")
     if not isinstance(probe, dict):
         yield {"error": f'"probe" must be a probe as in docs/formats, got {probe!r}'}
@@ -36,6 +36,8 @@ def world(asked: Asked | None) -> Iterator[dict[str, Any]]:
     if asked is None:
         yield _NOTHING_YET
         return
+    from vallum.sources.encode import manifest  # noqa: PLC0415 - as above
+
     snapshot = asked.snapshot
     kinds: tuple[Mapping[Any, Any], ...] = (
         snapshot.namespaces,

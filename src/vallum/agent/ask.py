@@ -7,6 +7,9 @@ from typing import Any
 
 import msgspec
 
+_PATIENCE = 30.0
+"""Seconds without a sign of life: an agent that hangs must not hang whoever asks it."""
+
 
 def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
     """The answer, empty when the other side ended without one. Raises OSError where nobody listens."""
@@ -18,6 +21,7 @@ def ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
 def ask_lines(path: Path, request: dict[str, Any]) -> Iterator[bytes]:
     """The lines of the answer as they come. Who asks knows how many there are: the other side goes on listening."""
     with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(_PATIENCE)
         sock.connect(str(path))
         sock.sendall(msgspec.json.encode(request) + b"\n")
         with sock.makefile("rb") as lines:

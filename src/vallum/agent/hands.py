@@ -5,12 +5,14 @@ from typing import Any
 
 from vallum import dataplane, network
 from vallum.agent.settings import Settings
+from vallum.kernel.bridges import Seat, filter_bridges, seats
 from vallum.kernel.rtnetlink import Rtnetlink
 from vallum.kernel.sync import SyncReport, sync
+from vallum.model.address import Network
 from vallum.model.attachment import Attachment, LocalNode
 from vallum.model.errors import KernelError
 from vallum.model.snapshot import Snapshot
-from vallum.model.wiring import Route, Wiring
+from vallum.model.wiring import Problem, Route, Wiring
 from vallum.policy.ruleset import Ruleset
 
 
@@ -32,18 +34,29 @@ class Hands:
         backend = None if settings.backend == "none" else network.load(settings.backend)
         return cls(planes, backend, Rtnetlink())
 
-    def local_node(self, ruleset: Ruleset) -> LocalNode:
+    def local_node(self, ruleset: Ruleset, closed: tuple[Network, ...]) -> LocalNode:
         """Local pods with the link that the kernel routes their address to, and the node's own addresses."""
         devices = self.links.host_routes()
+        elsewhere = [one for local in ruleset.locals for one in local.addresses if one not in devices]
+        found = {address: Seat(device) for address, device in devices.items()}
+        found |= seats(self.links, elsewhere) if elsewhere else {}
         attachments = []
         for local in ruleset.locals:
-            names = {devices[address] for address in local.addresses if address in devices}
-            attachments += [Attachment(local.pod, name, local.addresses) for name in sorted(names)]
-        return LocalNode(ruleset.node or "", tuple(attachments), self.links.local_addresses())
+            places = {found[address] for address in local.addresses if address in found}
+            attachments += [
+                Attachment(local.pod, place.device, local.addresses, place.bridged, place.port)
+                for place in sorted(places)
+            ]
+        return LocalNode(ruleset.node or "", tuple(attachments), self.links.local_addresses(), closed)
 
-    def differs(self, plane: Any) -> bool:
-        """Reports whether the kernel holds something else than this plane was last given."""
-        return plane.name in self.given and plane.read() != self.given[plane.name]
+    def differs(self, plane: Any, *, doubt: bool) -> bool:
+        """Reports whether the kernel holds something else than this plane was last given. Without `doubt` it is not
+        read: what the plane asks of links is looked at alone.
+        """
+        if plane.name not in self.given:
+            return False
+        found: bool = plane.read() != self.given[plane.name] if doubt else plane.drifted()
+        return found
 
     def accept(self, plane: Any, ruleset: Ruleset) -> None:
         """Raises KernelError for what this plane cannot express: refused by name, never silently weakened."""
@@ -58,12 +71,13 @@ class Hands:
         """Reports whether a pod is attached whose rules have not been read back yet (stance 17)."""
         return not frozenset(local.attachments) <= self.ready
 
-    def put(self, plane: Any, program: Any, *, verify: bool) -> bool:
-        """Apply, and where asked read back and compare. Reports whether somebody changed it meanwhile.
+    def put(self, plane: Any, program: Any, *, verify: bool, again: bool) -> bool:
+        """Apply what is new (or all of it `again`), and where asked read back and compare. Reports whether somebody
+        changed it meanwhile.
 
         Raises KernelError when the kernel will not hold it; `given` then still tells what stood before.
         """
-        if self.given.get(plane.name) != program or verify:
+        if self.given.get(plane.name) != program or verify or again:
             plane.apply(program)
         changed = verify and plane.read() != program
         if changed:
@@ -72,6 +86,18 @@ class Hands:
                 raise KernelError(f"{plane.name}: the kernel does not hold what was sent; it will be sent again")
         self.given[plane.name] = program
         return changed
+
+    def shortcomings(self, local: LocalNode) -> tuple[Problem, ...]:
+        """What keeps packets of these pods from being judged here, after trying to mend it."""
+        bridges = sorted({each.interface for each in local.attachments if each.bridged})
+        try:
+            if bridges:
+                filter_bridges()
+        except KernelError as error:
+            cure = "load it (modprobe br_netfilter) and set net.bridge.bridge-nf-call-iptables and -ip6tables to 1"
+            text = f"pods on it can reach each other past every policy, since br_netfilter is off ({error}); {cure}"
+            return tuple(Problem(f"bridge {name}", text) for name in bridges)
+        return ()
 
     def settled(self, local: LocalNode) -> None:
         """All planes hold the rules of these pods: their links may go up."""

@@ -11,21 +11,26 @@ from typing import Any
 from vallum.agent.hands import Hands
 from vallum.agent.settings import Settings
 from vallum.kernel.sync import SyncReport
+from vallum.model.address import Network
 from vallum.model.attachment import LocalNode
 from vallum.model.snapshot import Snapshot
+from vallum.model.wiring import Problem
 from vallum.policy.compile import Engine
 from vallum.policy.ruleset import Ruleset
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one reconcile did. `repaired`: planes found different from what they were last given."""
+    """What one reconcile did. `repaired`: planes found different from what they were last given; `problems`: what keeps
+    packets of local pods from being judged.
+    """
 
     snapshot: Snapshot
     ruleset: Ruleset
     local: LocalNode
     repaired: tuple[str, ...]
     wiring: SyncReport
+    problems: tuple[Problem, ...]
     seconds: float
 
 
@@ -36,16 +41,24 @@ def reconcile(snapshot: Snapshot, settings: Settings, engine: Engine, hands: Han
     """
     start = time.monotonic()
     ruleset, tables = engine.compile(snapshot)
-    local = hands.local_node(ruleset)
+    local = hands.local_node(ruleset, _closed(snapshot, settings))
     repaired = []
     for plane in hands.planes:
         hands.accept(plane, ruleset)
-        found = doubt and hands.differs(plane)
-        changed = hands.put(plane, plane.render(ruleset, tables, local), verify=doubt or hands.is_new(local))
+        found = hands.differs(plane, doubt=doubt)
+        program = plane.render(ruleset, tables, local)
+        changed = hands.put(plane, program, verify=doubt or hands.is_new(local), again=found)
         repaired += [plane.name] * (found or changed)
     hands.settled(local)
     wiring = hands.sync(hands.plan(snapshot, settings.node))
-    return Report(snapshot, ruleset, local, tuple(repaired), wiring, time.monotonic() - start)
+    problems = hands.shortcomings(local)
+    return Report(snapshot, ruleset, local, tuple(repaired), wiring, problems, time.monotonic() - start)
+
+
+def _closed(snapshot: Snapshot, settings: Settings) -> tuple[Network, ...]:
+    """The node's own pod ranges, where pods that nobody told of are to stay closed (stance 17)."""
+    own = snapshot.nodes.get(settings.node)
+    return own.pod_ranges if own and settings.close_unknown else ()
 
 
 def facts(report: Report) -> dict[str, Any]:
@@ -54,7 +67,8 @@ def facts(report: Report) -> dict[str, Any]:
     return {
         "revision": report.snapshot.revision,
         "pods": {str(local.pod): attached.get(str(local.pod)) for local in report.ruleset.locals},
+        "closed": list(map(str, report.local.closed)),
         "policies": len(report.snapshot.policies),
-        "problems": [f"{problem.subject}: {problem.text}" for problem in report.wiring.problems],
+        "problems": [f"{problem.subject}: {problem.text}" for problem in (*report.problems, *report.wiring.problems)],
         "milliseconds": round(report.seconds * 1000, 2),
     }

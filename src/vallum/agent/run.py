@@ -5,14 +5,22 @@ import gc
 import logging
 import signal
 import time
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from vallum.agent import health
 from vallum.agent.answers import explanation, world
 from vallum.agent.api import Answer, Api
+from vallum.agent.guard import Guard
 from vallum.agent.hands import Hands
+from vallum.agent.nodestate import state
+from vallum.agent.notify import notify, watchdog
 from vallum.agent.pace import Pace
 from vallum.agent.reconcile import Report, reconcile
+from vallum.agent.runtime import Runtime
 from vallum.agent.settings import Settings
 from vallum.agent.status import Status
 from vallum.agent.world import World
@@ -20,11 +28,15 @@ from vallum.analysis.asked import Asked
 from vallum.dataplane import Denials, Meddling, Reports
 from vallum.flows.drops import Drops
 from vallum.kernel.rtevents import Change, RouteWatch
+from vallum.model.address import show
 from vallum.model.errors import InputErrors, KernelError
 from vallum.model.snapshot import Batch
 from vallum.policy.compile import Engine
 from vallum.policy.judge import Judge
-from vallum.sources import folder
+from vallum.sources.kube.trouble import Trouble
+
+if TYPE_CHECKING:
+    from vallum.agent.publish import Publisher
 
 _log = logging.getLogger("vallum.agent")
 
@@ -36,7 +48,7 @@ class Agent:
         self._settings = settings
         self._hands = Hands.open(settings)
         self._engine = Engine(settings.node)
-        self._world = World()
+        self._world = World(settings.node)
         self._pace = Pace(settings.least, settings.most, wanted=False)
         self._status = Status(settings)
         self._drops = Drops()
@@ -53,6 +65,9 @@ class Agent:
             "world": lambda _: world(self._asked),
         }
         self._api = Api(settings.socket, self._facts, answers)
+        self._guard = Guard(self._world, self._want, lambda: self._status.source_fault or self._status.kernel_fault)
+        self._publisher: Publisher | None = None
+        self._runtime: Runtime | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. The kernel is left as it is: enforcement goes on (stance 20)."""
@@ -61,19 +76,67 @@ class Agent:
             loop.add_signal_handler(name, self._stop.set)
         loop.set_exception_handler(self._broke)
         self._listen(loop)
-        server = await self._api.serve()
-        try:
+        async with AsyncExitStack() as open_:
+            open_.callback(self._worker.shutdown)
+            server = await self._api.serve()
+            open_.callback(self._settings.socket.unlink, missing_ok=True)
+            open_.callback(server.close)
+            await self._serve_health(open_)
+            duties = [self._enforce(), self._live(), *await self._wired(open_), *await self._sourced(open_)]
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(self._follow()), tasks.create_task(self._enforce())]
+                running = [tasks.create_task(duty) for duty in duties]
                 await self._stop.wait()
+                notify("STOPPING=1")
                 for task in running:
                     task.cancel()
-        finally:
-            server.close()
-            self._settings.socket.unlink(missing_ok=True)
-            self._worker.shutdown()
         if self._bug is not None:
             raise self._bug
+
+    async def _sourced(self, open_: AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
+        """The duties towards the source: to follow it, and in a cluster to tell it the state of this node."""
+        source = self._settings.source
+        # what reads files, and what speaks HTTP, takes 0.1 s each to import, which the other need not pay
+        if isinstance(source, Path):
+            from vallum.sources import folder  # noqa: PLC0415
+
+            return [self._follow(folder.watch(source))]
+        from vallum.agent.publish import Publisher  # noqa: PLC0415
+        from vallum.sources import kube  # noqa: PLC0415
+        from vallum.sources.kube.access import in_cluster  # noqa: PLC0415
+        from vallum.sources.kube.client import Client  # noqa: PLC0415
+
+        if source.kubeconfig is None:
+            access = in_cluster()
+        else:
+            from vallum.sources.kube.kubeconfig import from_kubeconfig  # noqa: PLC0415 - YAML
+
+            access = from_kubeconfig(source.kubeconfig)
+        client = await open_.enter_async_context(Client(access))
+        self._publisher = Publisher(client, self._settings.node, self._state)
+        return [self._follow(kube.watch(client, self._settings.node)), self._publisher.run()]
+
+    async def _wired(self, open_: AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
+        """The duty towards the container runtime, if there is any. What it wired before is known from now on."""
+        cni = self._settings.cni
+        if cni is None:
+            return []
+        self._runtime = Runtime(cni, self._guard)
+        open_.callback(self._runtime.close)
+        await self._runtime.open()
+        return [self._runtime.serve()]
+
+    async def _serve_health(self, open_: AsyncExitStack) -> None:
+        if self._settings.health is None:
+            return
+        server = await health.serve(*self._settings.health, self._status.unready)
+        open_.callback(server.close)
+
+    async def _live(self) -> None:
+        """Signs of life for a service manager that wants them, as long as this loop turns."""
+        period = watchdog()
+        while period is not None:
+            notify("WATCHDOG=1")
+            await asyncio.sleep(period)
 
     def _broke(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A bug in a callback stops all, as one in a task does: the kernel enforces on, and we are restarted."""
@@ -94,20 +157,28 @@ class Agent:
         routes = RouteWatch()
         loop.add_reader(routes.fileno(), lambda: self._rewired(routes))
 
-    async def _follow(self) -> None:
-        async for found in folder.watch(self._settings.world):
-            if isinstance(found, Batch):
-                self._world.apply(found)
-                self._status.source_fault = None
-                self._want()
-            else:
-                self._fault(found)
+    async def _follow(self, found: AsyncIterator[Batch | InputErrors | Trouble]) -> None:
+        async for each in found:
+            match each:
+                case Batch():
+                    self._world.apply(each)
+                    if isinstance(self._settings.source, Path):  # a folder that is read again has no fault left
+                        self._status.source_is(None)
+                    self._want()
+                case InputErrors():
+                    self._fault(str(each), None)
+                case Trouble():
+                    self._fault(each.text, each.since, each.objects)
 
-    def _fault(self, found: InputErrors) -> None:
-        """The last good world stays; status says what is wrong with the new one."""
-        self._status.source_fault = str(found)
-        _log.warning("the world cannot be read, the last good one stays:\n%s", found)
-        self._api.publish({"event": "status"} | self._facts())
+    def _fault(self, text: str, since: str | None, unread: tuple[str, ...] = ()) -> None:
+        """The last good world stays; status says what is wrong with the new one, and since when."""
+        self._status.source_is(text or None, since)
+        self._status.unread = unread
+        for each in unread:
+            _log.warning("%s", each)
+        if text:
+            _log.warning("the world cannot be read, the last good one stays:\n%s", text)
+        self._told()
 
     def _want(self) -> None:
         self._pace.want()
@@ -123,6 +194,7 @@ class Agent:
                 except TimeoutError:
                     self._doubts.append(Meddling("", "the regular look"))
             if not self._world.snapshot.revision:
+                self._pace.started()  # what was wanted so far waits for the world, whose first batch wants again
                 self._pace.ended(time.monotonic(), fine=True)
                 continue
             await self._once()
@@ -138,7 +210,7 @@ class Agent:
         try:
             report = await asyncio.shield(call)
         except KernelError as error:
-            self._status.kernel_fault = str(error)
+            self._status.kernel_is(str(error))
             _log.warning("%s", error)
             self._doubts += doubts
             self._pace.ended(time.monotonic(), fine=False)
@@ -147,7 +219,16 @@ class Agent:
             self._done(report, [*doubts, *self._doubts])
             self._pace.ended(time.monotonic(), fine=True)
         self._meddled()
+        self._told()
+
+    def _told(self) -> None:
+        """Whoever wants to know how this node does gets to know it."""
         self._api.publish({"event": "status"} | self._facts())
+        if self._runtime is not None:
+            own = self._world.snapshot.nodes.get(self._settings.node)
+            self._runtime.know(self._status.unready(), own.pod_ranges if own else ())
+        if self._publisher is not None:
+            self._publisher.changed()
 
     def _done(self, report: Report, doubts: list[Meddling]) -> None:
         self._judge, self._asked = Judge(report.ruleset), Asked(report.snapshot, report.ruleset.sets.people)
@@ -155,9 +236,11 @@ class Agent:
             gc.collect()
             gc.freeze()  # what the first world brought stays for long: no later collection looks through it again
             _log.info("enforcing revision %s on node %s", report.snapshot.revision, self._settings.node)
+            notify(f"READY=1\nSTATUS=enforcing on node {self._settings.node}")
         self._status.report = report
-        self._status.kernel_fault = None
+        self._status.kernel_is(None)
         self._status.reconciles += 1
+        self._guard.enforced(report.local)
         repairs = [(name, *_culprit(doubts)) for name in report.repaired]
         repairs += [("routes", "unknown program", str(drift)) for drift in report.wiring.drift]
         for repair in repairs:
@@ -172,9 +255,9 @@ class Agent:
 
     def _rewired(self, routes: RouteWatch) -> None:
         found = routes.read()
-        if found & {Change.LINKS, Change.SETTINGS, Change.DOUBT}:  # rp_filter is ours and shows as either
-            self._doubts.append(Meddling("", "an interface setting changed"))
-        if found:
+        if Change.DOUBT in found:
+            self._doubts.append(Meddling("", "more changes of links and routes than were told"))
+        if found:  # an rp_filter is ours too: every reconcile looks at them
             self._want()
 
     def _denied(self, denials: Denials) -> None:
@@ -187,7 +270,17 @@ class Agent:
             if drop is not None:
                 self._api.publish({"event": "drop"} | drop.facts())
 
+    def _state(self) -> dict[str, Any] | None:
+        """What is published of this node, None before it enforces anything or says why it cannot."""
+        report = self._status.report
+        if report is None and self._status.kernel_fault is None:
+            return None
+        own = sorted(map(show, report.local.addresses)) if report else []
+        return state(self._facts(), tuple(own))
+
     def _facts(self) -> dict[str, Any]:
+        if self._runtime is not None:
+            self._status.unwired = self._runtime.problems()
         return self._status.facts(self._drops.count)
 
 

@@ -5,25 +5,57 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
+class Kube:
+    """The Kubernetes API as the source. Without `kubeconfig` the service account of the pod that the agent runs in."""
+
+    kubeconfig: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cni:
+    """How the agent serves the container runtime (docs/cni.md).
+
+    Attributes:
+        socket: where the shim finds the agent.
+        conf_dir: where the conflist goes, last and at once.
+        bin_dir: where the shim goes.
+        state_dir: what must outlive the agent: cooling addresses and DELs that came while it was away.
+        chain: a conflist of another plugin that ours is appended to, instead of wiring pods itself.
+    """
+
+    socket: Path = Path("/run/vallum/cni.sock")
+    conf_dir: Path = Path("/etc/cni/net.d")
+    bin_dir: Path = Path("/opt/cni/bin")
+    state_dir: Path = Path("/var/lib/vallum/cni")
+    chain: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Settings of one agent.
 
     Attributes:
         node: the name of the node it serves, as in Node objects and spec.nodeName.
-        world: the folder of manifests that it watches (`--source folder:DIR`).
+        source: the folder of manifests that it watches (`--source folder:DIR`), or Kubernetes.
         plane: a name of `dataplane.PLANES`.
         backend: a name of `network.BACKENDS`, or `none`.
         socket: where its API listens.
         least: seconds between two reconciles at least.
         most: seconds between two looks at the kernel at most.
         mark_mask: bits of the conntrack mark that planes may use to remember what they allowed.
+        close_unknown: addresses of the node's pod ranges that no living pod has are closed (stance 17).
+        cni: how it serves the container runtime; None: pods are wired by somebody else.
+        health: address and port of `/healthz` and `/readyz`, None for none.
     """
 
     node: str
-    world: Path
+    source: Path | Kube
     plane: str = "nftables"
     backend: str = "hostgw"
     socket: Path = Path("/run/vallum/agent.sock")
     least: float = 0.0
     most: float = 30.0
     mark_mask: int = 0xFFFF0000
+    close_unknown: bool = False
+    cni: Cni | None = None
+    health: tuple[str, int] | None = None

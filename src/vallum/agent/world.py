@@ -1,8 +1,15 @@
-"""The latest objects of the source, and the immutable Snapshot that they make. One of the four places with state."""
+"""The latest objects of the source, and the immutable Snapshot that they make. One of the four places with state.
+
+A pod that our CNI has wired on this node has the addresses that it was wired with, from that moment on: the API tells
+them only later, and somebody else's word on them does not count.
+"""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
+from vallum.cni.attached import shortened
+from vallum.model.attachment import PodAttachment
 from vallum.model.objects import Namespace, Node, Pod, PodId, Policy, PolicyId
 from vallum.model.snapshot import Batch, Event, Gone, Put, Snapshot
 
@@ -12,8 +19,11 @@ _Thing = TypeVar("_Thing", Namespace, Node)
 class World:
     """Applies batches of events. The snapshot depends on the objects that are left, never on the path to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: str = "") -> None:
         self.snapshot = Snapshot()
+        self._node = node
+        self._told: dict[PodId, Pod] = {}
+        self._attached: list[PodAttachment] = []
 
     def apply(self, batch: Batch) -> Snapshot:
         """The snapshot after these events. Repeated and unknown removals change nothing."""
@@ -28,11 +38,63 @@ class World:
         self.snapshot = Snapshot(
             _changed(old.namespaces, spaces),
             _changed(old.nodes, nodes),
-            old.pods.changed(pods),
+            old.pods.changed(self._dressed(pods)),
             old.policies.changed(policies),
             batch.revision,
         )
         return self.snapshot
+
+    def attach(self, attachment: PodAttachment) -> None:
+        """From now on this pod has these addresses, once the source tells of it."""
+        self._attached.append(attachment)
+        self._redress(attachment)
+
+    def detach(self, attachment: PodAttachment) -> None:
+        """The pod has them no longer: known by its container, or by the link. Unknown ones change nothing."""
+        mine = (attachment.container, attachment.ifname)
+        gone = [
+            each
+            for each in self._attached
+            if (each.container, each.ifname) == mine or each.interface == attachment.interface
+        ]
+        for each in gone:
+            self._attached.remove(each)
+            self._redress(each)
+
+    def knows(self, attachment: PodAttachment) -> bool:
+        """Reports whether the source tells of the pod that this attachment is for, and not of an earlier one."""
+        return self._pod_of(attachment) is not None
+
+    def _pod_of(self, attachment: PodAttachment) -> Pod | None:
+        return next((pod for pod in self._told.values() if _is_for(attachment, pod)), None)
+
+    def _redress(self, attachment: PodAttachment) -> None:
+        pod = self._pod_of(attachment)
+        if pod is not None:
+            self.snapshot = replace(self.snapshot, pods=self.snapshot.pods.changed({pod.id: self._dress(pod)}))
+
+    def _dressed(self, pods: dict[PodId, Pod | None]) -> dict[PodId, Pod | None]:
+        """What the source told of the pods of this node is kept, since attachments come and go beside it."""
+        found = {}
+        for id_, pod in pods.items():
+            if pod is None or pod.node != self._node:
+                self._told.pop(id_, None)
+                found[id_] = pod
+            else:
+                self._told[id_] = pod
+                found[id_] = self._dress(pod)
+        return found
+
+    def _dress(self, pod: Pod) -> Pod:
+        """The youngest attachment counts: a runtime may wire a new sandbox before it takes the old one down."""
+        mine = [attachment for attachment in self._attached if _is_for(attachment, pod)]
+        return replace(pod, addresses=mine[-1].addresses) if mine else pod
+
+
+def _is_for(attachment: PodAttachment, pod: Pod) -> bool:
+    """A runtime that tells no uid means the pod of that name, of which the kernel may have kept a short form only."""
+    same = attachment.pod in {pod.id, shortened(pod.id)}
+    return same and (not attachment.uid or not pod.uid or attachment.uid == pod.uid)
 
 
 def _note(tables: dict[str, dict[Any, Any]], event: Event) -> None:

@@ -23,7 +23,8 @@ _COMMANDS = {
     "lab": "A cluster of network namespaces to play with.",
     "lint": "What is wrong, useless or surprising in a folder of manifests.",
     "matrix": "Who reaches whom: pods, workloads or namespaces, nodes, and what is outside.",
-    "status": "What an agent enforces, what it repaired, what it dropped.",
+    "status": "What is enforced on which node, what is late, what was repaired and dropped.",
+    "uninstall": "Remove Vallum from a node or a cluster, and nothing else.",
 }
 
 
