@@ -3,11 +3,11 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 bin := .venv/bin
 
-.PHONY: help setup demo test mutants check bench clean
+.PHONY: help setup demo test mutants check bench kube kube-up kube-down test-kube clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing (apt, uv, the locked environment); quick when nothing is
 	@scripts/setup.sh
@@ -29,6 +29,19 @@ check: setup ## format, lint, types, and the contracts between rooms
 
 bench: setup ## what a request pays for policies, in under three minutes
 	@scripts/namespaced.sh $(bin)/vallum bench policy-cost --quick
+
+kube: setup ## what a real Kubernetes on this machine needs: packages, and binaries built from source, once, in ten minutes
+	@scripts/setup.sh --kube
+	@$(bin)/python -m vallum.lab.kube build
+
+kube-up: kube ## a real Kubernetes of two nodes in the background, as root; ARGS="--proxy iptables --cni bridge" for another
+	@scripts/namespaced.sh --as-root $(bin)/python -m vallum.lab.kube up $(ARGS)
+
+kube-down: ## end it and leave nothing of it
+	@scripts/namespaced.sh --as-root $(bin)/python -m vallum.lab.kube down
+
+test-kube: kube ## the tests on a real Kubernetes, as root; ARGS="-k name" for some
+	@scripts/namespaced.sh --as-root $(bin)/python -m vallum.lab.kube inside -- $(bin)/python -m pytest tests/kube $(ARGS)
 
 clean: ## remove what setup, tests and tools made here
 	rm -rf .venv .tools .hypothesis .mypy_cache .ruff_cache .import_linter_cache dist

@@ -2,9 +2,10 @@
 # Makes a clone ready: system packages by apt (only what is missing), uv from PyPI into .tools, the locked
 # environment into .venv. Each step is skipped when its stamp says that it was done for just this input; stamps
 # are written last, so a run that was cut off is taken up where it can be and redone where it cannot.
-# Root is needed for apt alone. Never downloads a Python.
+# Root is needed for apt alone. Never downloads a Python. With --kube: also what nodes of a real Kubernetes need.
 set -eu
 cd "$(dirname "$0")/.."
+kube=${1:-}
 umask 022
 unset PYTHONHOME PYTHONPATH VIRTUAL_ENV
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -36,6 +37,14 @@ missing_packages() {
     [ -e /usr/include/stdio.h ] || echo libc6-dev
     [ -e "$tools/stamp" ] || "$python" -I -c 'import ensurepip, venv' 2>/dev/null ||
         "$python" -I -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
+}
+
+missing_kube_packages() {
+    command -v containerd >/dev/null && command -v ctr >/dev/null || echo containerd
+    command -v runc >/dev/null || echo runc
+    command -v openssl >/dev/null || echo openssl
+    command -v iptables >/dev/null || echo iptables
+    [ -x /usr/lib/cni/loopback ] || echo containernetworking-plugins
 }
 
 # Killed in the middle, dpkg may leave packages that look present and are not: the list is kept until it is done.
@@ -108,7 +117,7 @@ owned .tools
 log=.tools/setup.log
 exec 9<.tools
 flock -n 9 || { say "another setup runs here, waiting for it" && flock 9; }
-packages=$({ missing_packages; [ ! -e .tools/packages ] || tr ' ' '\n' <.tools/packages; } | sort -u)
+packages=$({ missing_packages; [ "$kube" != --kube ] || missing_kube_packages; [ ! -e .tools/packages ] || tr ' ' '\n' <.tools/packages; } | sort -u)
 # shellcheck disable=SC2086 # a list of words
 [ -z "$packages" ] || install_packages $packages
 install_uv
