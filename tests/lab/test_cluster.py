@@ -1,7 +1,6 @@
 """A built plan carries packets in both families, changes live, and keeps a pod closed until its link goes up."""
 
 import socket
-import time
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import TypeVar
@@ -186,15 +185,3 @@ def test_nothing_is_left_after_destroy_and_it_can_be_built_again() -> None:
         return left, len(netns.names())
 
     assert built(piece) == ((), 9)
-
-
-def test_a_dozen_pods_are_there_in_well_under_half_a_second() -> None:
-    def piece() -> float:
-        start = time.monotonic()
-        cluster = Cluster(plan(tuple(pod(f"p{number}") for number in range(12)), 2))
-        cluster.build()
-        for each in cluster.topology.pods:
-            cluster.link_up(each.pod)
-        return time.monotonic() - start
-
-    assert min(run_inside(piece) for _ in range(3)) < 0.5

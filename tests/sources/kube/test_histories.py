@@ -16,6 +16,8 @@ from vallum.model.snapshot import Batch, Gone, Key
 from virtual import run
 
 STREAMS = ("yes", "refused", "error", "ignored")
+# a server that is cut down in the middle leaves connections to the collector; test_client sees to those of the client
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 class History:
@@ -97,9 +99,9 @@ async def settled(told: Follower) -> None:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.randoms(use_true_random=False), st.integers(1, 25))
-def test_whatever_happens_the_world_in_the_end_is_the_servers(random: Random, steps: int):
-    run(lived(random, steps))
+@given(st.integers(0, 1 << 32), st.integers(1, 25))
+def test_whatever_happens_the_world_in_the_end_is_the_servers(seed: int, steps: int):
+    run(lived(Random(seed), steps))  # a draw of hypothesis' own would depend on how fast sockets are
 
 
 @pytest.mark.parametrize("streams", STREAMS)

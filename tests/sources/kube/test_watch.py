@@ -14,6 +14,8 @@ from virtual import run
 
 STREAMS = ["yes", "refused", "error", "ignored"]
 EXPIRED = {"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "code": 410, "reason": "Expired"}}
+# a server that is cut down in the middle leaves connections to the collector; test_client sees to those of the client
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 def streamed(*events: dict[str, Any]) -> Answer:
