@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from build import NODE1, pod, policy
-from vallum.agent.reconcile import Report
+from vallum.agent.reconcile import Moments, Report
 from vallum.agent.settings import Settings
 from vallum.agent.status import Status
 from vallum.kernel.sync import SyncReport
@@ -19,7 +19,9 @@ LINKLESS = pod("a/y", "10.44.1.2")
 def report() -> Report:
     snapshot = snapshot_of((NODE1, POD, LINKLESS, policy("a/p", ingress=[])), "seven")
     local = LocalNode("node1", (Attachment(POD.id, "veth1", ()),))
-    return Report(snapshot, compile_node(snapshot, "node1"), local, (), SyncReport(), (), 0.00125)
+    return Report(
+        snapshot, compile_node(snapshot, "node1"), local, (), SyncReport(), (), 0.00125, Moments(1.0, 1.0, 2.0, 3.0)
+    )
 
 
 def status() -> Status:

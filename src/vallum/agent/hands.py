@@ -67,19 +67,20 @@ class Hands:
                 f"plane {plane.name} cannot express {names}; the last good rules stay, choose another plane"
             )
 
-    def is_new(self, local: LocalNode) -> bool:
-        """Reports whether a pod is attached whose rules have not been read back yet (stance 17)."""
-        return not frozenset(local.attachments) <= self.ready
+    def is_unproven(self, plane: Any, program: Any, local: LocalNode) -> bool:
+        """Reports whether rules of a newly attached pod are in this program and not read back yet (stance 17)."""
+        is_new = not frozenset(local.attachments) <= self.ready
+        return is_new and self.given.get(plane.name, plane) != program
 
-    def put(self, plane: Any, program: Any, *, verify: bool, again: bool) -> bool:
-        """Apply what is new (or all of it `again`), and where asked read back and compare. Reports whether somebody
-        changed it meanwhile.
+    def put(self, plane: Any, program: Any, *, verify: bool, confirm: bool, again: bool) -> bool:
+        """Apply what is new (or all of it `again`), and where asked read back and compare: all of it to `verify`, to
+        `confirm` what this brought. Reports whether somebody changed it meanwhile.
 
         Raises KernelError when the kernel will not hold it; `given` then still tells what stood before.
         """
-        if self.given.get(plane.name) != program or verify or again:
+        if self.given.get(plane.name) != program or verify or confirm or again:
             plane.apply(program)
-        changed = verify and plane.read() != program
+        changed = (verify and plane.read() != program) or (confirm and not verify and not plane.confirm(program))
         if changed:
             plane.apply(program)
             if plane.read() != program:

@@ -5,7 +5,7 @@ project decides what the kernel gets, and `run` alone decides when.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from vallum.agent.hands import Hands
@@ -17,6 +17,16 @@ from vallum.model.snapshot import Snapshot
 from vallum.model.wiring import Problem
 from vallum.policy.compile import Engine
 from vallum.policy.ruleset import Ruleset
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """When (time.monotonic) the first event that this answers was heard, work began, and what had been done."""
+
+    heard: float
+    begun: float
+    compiled: float
+    applied: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,7 @@ class Report:
     wiring: SyncReport
     problems: tuple[Problem, ...]
     seconds: float
+    moments: Moments
 
 
 def reconcile(snapshot: Snapshot, settings: Settings, engine: Engine, hands: Hands, *, doubt: bool) -> Report:
@@ -41,18 +52,22 @@ def reconcile(snapshot: Snapshot, settings: Settings, engine: Engine, hands: Han
     """
     start = time.monotonic()
     ruleset, tables = engine.compile(snapshot)
+    compiled = time.monotonic()
     local = hands.local_node(ruleset, _closed(snapshot, settings))
     repaired = []
     for plane in hands.planes:
         hands.accept(plane, ruleset)
         found = hands.differs(plane, doubt=doubt)
         program = plane.render(ruleset, tables, local)
-        changed = hands.put(plane, program, verify=doubt or hands.is_new(local), again=found)
+        new = hands.is_unproven(plane, program, local)
+        changed = hands.put(plane, program, verify=doubt, confirm=new, again=found)
         repaired += [plane.name] * (found or changed)
     hands.settled(local)
+    applied = time.monotonic()
     wiring = hands.sync(hands.plan(snapshot, settings.node))
     problems = hands.shortcomings(local)
-    return Report(snapshot, ruleset, local, tuple(repaired), wiring, problems, time.monotonic() - start)
+    moments = Moments(start, start, compiled, applied)
+    return Report(snapshot, ruleset, local, tuple(repaired), wiring, problems, time.monotonic() - start, moments)
 
 
 def _closed(snapshot: Snapshot, settings: Settings) -> tuple[Network, ...]:
@@ -71,4 +86,5 @@ def facts(report: Report) -> dict[str, Any]:
         "policies": len(report.snapshot.policies),
         "problems": [f"{problem.subject}: {problem.text}" for problem in (*report.problems, *report.wiring.problems)],
         "milliseconds": round(report.seconds * 1000, 2),
+        "moments": asdict(report.moments),
     }

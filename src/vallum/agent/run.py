@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ class Agent:
         self._bug: BaseException | None = None
         self._doubts: list[Meddling] = []
         self._wake = asyncio.Event()
+        self._heard: float | None = None
         self._stop = asyncio.Event()
         self._worker = ThreadPoolExecutor(1, "planes")
         self._asked: Asked | None = None
@@ -162,6 +164,7 @@ class Agent:
             match each:
                 case Batch():
                     self._world.apply(each)
+                    self._heard = self._heard or time.monotonic()
                     if isinstance(self._settings.source, Path):  # a folder that is read again has no fault left
                         self._status.source_is(None)
                     self._want()
@@ -202,6 +205,7 @@ class Agent:
     async def _once(self) -> None:
         self._pace.started()
         doubts, self._doubts = self._doubts, []
+        heard, self._heard = self._heard, None
         doubt = bool(doubts) or self._status.report is None or self._status.kernel_fault is not None
         call = asyncio.get_running_loop().run_in_executor(
             self._worker,
@@ -216,7 +220,8 @@ class Agent:
             self._pace.ended(time.monotonic(), fine=False)
         else:
             self._meddled()  # whoever caused what was found may be heard of only now
-            self._done(report, [*doubts, *self._doubts])
+            moments = replace(report.moments, heard=heard or report.moments.begun)
+            self._done(replace(report, moments=moments), [*doubts, *self._doubts])
             self._pace.ended(time.monotonic(), fine=True)
         self._meddled()
         self._told()
@@ -261,6 +266,14 @@ class Agent:
             self._want()
 
     def _denied(self, denials: Denials) -> None:
+        """A flood may take a quarter of our time: the rest waits in the kernel, which counts what it loses."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(denials.fileno())
+        began = loop.time()
+        self._tell(denials)
+        loop.call_later(3 * (loop.time() - began), loop.add_reader, denials.fileno(), self._denied, denials)
+
+    def _tell(self, denials: Denials) -> None:
         found, judge, asked = denials.drain(), self._judge, self._asked
         self._status.unrecorded = denials.lost
         if judge is None or asked is None:

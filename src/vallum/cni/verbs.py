@@ -2,7 +2,8 @@
 
 ADD wires with the pod's own end down, waits until the pod is protected, and only then lets it loose; whatever goes
 wrong on the way is undone. All work on the kernel is done by one thread, call by call, so that what a call has begun
-is over before the next one looks. Where calls come from is `service`'s affair.
+is over before the next one looks; but links are taken down by another, since the kernel takes tens of milliseconds for
+one and new pods would wait behind it. Where calls come from is `service`'s affair.
 """
 
 import asyncio
@@ -68,6 +69,8 @@ class Verbs:
         self._guard = guard
         self._ready = ready
         self._worker = ThreadPoolExecutor(1, "cni")
+        self._broom = Rtnetlink()
+        self._sweeper = ThreadPoolExecutor(1, "cni-del")
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def start(self) -> tuple[PodAttachment, ...]:
@@ -95,7 +98,9 @@ class Verbs:
 
     def close(self) -> None:
         """After the last answer."""
+        self._sweeper.shutdown()
         self._worker.shutdown()
+        self._broom.close()
         self._host.close()
 
     async def _obey(self, order: Order, call: Call) -> bytes:
@@ -120,7 +125,7 @@ class Verbs:
     async def _add(self, order: Order, call: Call) -> bytes:
         async with self._inside(order, call) as inside, AsyncExitStack() as undo:
             await self._do(wiring.refuse_existing, self._host, inside, order.container, order.ifname)
-            undo.push_async_callback(self._do, self._remove, attached.interface_name(order.container, order.ifname))
+            undo.push_async_callback(self._remove, attached.interface_name(order.container, order.ifname))
             plan = await self._do(self._lay, order, call.namespace, inside)
             attachment = _attachment(order, plan)
             undo.push_async_callback(self._released, attachment)
@@ -142,8 +147,9 @@ class Verbs:
         return passed_on(previous.raw, order.version)
 
     async def _delete(self, order: Order) -> bytes:
-        gone = await self._do(self._take_down, order)
+        gone = await self._do(self._to_take_down, order)
         if gone is not None:
+            await self._remove(attached.interface_name(order.container, order.ifname))
             await self._released(gone)
         return b""
 
@@ -171,7 +177,7 @@ class Verbs:
                 continue
             async with self._alone(each.interface):
                 try:
-                    await self._do(self._remove, each.interface)
+                    await self._remove(each.interface)
                     await self._released(each)
                 except KernelError as error:
                     errors.append(str(error))
@@ -213,6 +219,12 @@ class Verbs:
         finally:
             await self._do(inside.close)
 
+    async def _remove(self, interface: str) -> None:
+        """The link, and then its addresses may be given again."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._sweeper, wiring.clear, self._broom, interface)
+        await self._do(self._allocator.free, interface)
+
     async def _do(self, work: Callable[..., Result], *args: object) -> Result:
         """Have the worker do it. What it has begun it ends, though the caller may be cancelled."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, partial(work, *args))
@@ -235,18 +247,13 @@ class Verbs:
         wiring.lay(self._host, inside, namespace, plan)
         return plan
 
-    def _take_down(self, order: Order) -> PodAttachment | None:
-        """What is gone now, though it may have gone before; None where another attachment has the same hash."""
+    def _to_take_down(self, order: Order) -> PodAttachment | None:
+        """What is to go, though it may have gone before; None where another attachment has the same hash."""
         interface = attached.interface_name(order.container, order.ifname)
         found = attached.find(self._host, order.container, order.ifname)
         if found is None and wiring.find_link(self._host, interface) is not None:
             return None
-        self._remove(interface)
         return found or _chained(order, order.previous, "")
-
-    def _remove(self, interface: str) -> None:
-        wiring.clear(self._host, interface)
-        self._allocator.free(interface)
 
     def _sweep(self) -> tuple[PodAttachment, ...]:
         standing = attached.read(self._host)

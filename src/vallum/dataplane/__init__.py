@@ -81,6 +81,10 @@ class DataPlane(Protocol, Generic[Program]):
         """What the kernel holds now, None if nothing of ours. Raises KernelError."""
         ...
 
+    def confirm(self, program: Program) -> bool:
+        """Whether what the last `apply` brought is read to be in the kernel. A plane that must reads everything."""
+        ...
+
     def drifted(self) -> bool:
         """Whether links no longer have what the last program asked of them: a quick look, when a link has changed."""
         ...

@@ -5,6 +5,7 @@ guessed from silence.
 import errno
 import struct
 from dataclasses import dataclass
+from itertools import islice
 
 from vallum.kernel.nfnetlink import Message, attribute, message, messages, open_socket, queued
 from vallum.model.errors import KernelError
@@ -23,6 +24,10 @@ class Logged:
     indev: int
     outdev: int
     payload: bytes
+
+
+MOST = 32
+"""Datagrams that are read at once."""
 
 
 class Nflog:
@@ -59,9 +64,9 @@ class Nflog:
         self._socket.close()
 
     def drain(self) -> list[Logged]:
-        """Everything that is queued."""
+        """What is queued, of a flood its beginning: who is shot at must still come to do other things."""
         found: list[Logged] = []
-        for data in queued(self._socket):
+        for data in islice(queued(self._socket), MOST):
             if data is None:
                 self.lost += 1
                 continue

@@ -253,3 +253,27 @@ def test_the_nft_program_prints_the_table_and_can_read_it_again():
         return wrong
 
     assert inside(body) == []
+
+
+@pytest.mark.packets
+def test_what_a_change_brought_is_confirmed_until_somebody_takes_some_of_it():
+    def body(nft: Nft) -> list[str]:
+        plane, random, wrong, narrow = NftablesPlane(), Random(11), [], 0
+        for step in range(PAIRS):
+            plane.apply(random_program(random))
+            target = replace(random_program(random), strict=frozenset())
+            plane.apply(target)
+            brought = plane._brought
+            if not plane.confirm(target):
+                wrong.append(f"step {step}: what was sent is not found")
+            if brought:
+                narrow += 1
+                name, (_, elements) = next(iter(brought.items()))
+                kernel_name = name.replace("~", f"{plane._held.generation}_")
+                nft.run(f"delete element inet vallum {kernel_name} {{ {next(iter(elements))} }}")
+                if plane.confirm(target):
+                    wrong.append(f"step {step}: an element of {name} is gone and it was not seen")
+                plane.read()
+        return wrong if narrow > PAIRS // 2 else [*wrong, f"read narrowly {narrow} times"]
+
+    assert inside(body) == []

@@ -39,6 +39,10 @@ class MemoryPlane:
         """What is held."""
         return self._program
 
+    def confirm(self, program: MemoryProgram) -> bool:
+        """It is read as a whole."""
+        return self.read() == program
+
     def drifted(self) -> bool:
         """It asks nothing of links."""
         return False

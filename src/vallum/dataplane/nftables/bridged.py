@@ -65,6 +65,10 @@ class BridgedSources:
             return None
         return parse(self._nft.run(f"list table bridge {TABLE}"))
 
+    def confirm(self, program: Program | None) -> bool:
+        """It is read as a whole."""
+        return self.read() == program
+
     def drifted(self) -> bool:
         """It asks nothing of links."""
         return False

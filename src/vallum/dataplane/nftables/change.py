@@ -150,6 +150,32 @@ def _difference(old: Program, new: Program) -> _Lines | None:
     return _Lines(body, weight + len(declarations) + len(rules))
 
 
+def brought(old: Held | None, new: Program, todo: Change) -> dict[str, tuple[str, dict[str, str]]] | None:
+    """By set, the command by which nft reads back what a change brought to it, and the elements that must be shown.
+
+    A transaction lands whole or not at all, so its elements speak for its chains. None where they do not: the table is
+    made anew, or the change brings none.
+    """
+    if old is None or todo.generation != old.generation or not todo.scripts:
+        return None
+    found = {}
+    for name, wanted in new.sets.items():
+        before = old.program.sets[name].elements if name in old.program.sets else {}
+        won = {key: data for key, data in wanted.elements.items() if before.get(key) != data}
+        kernel = f"{_FULL} {_named(name, todo.generation)}"
+        if won and (wanted.flags or len(won) > _BATCH):
+            found[name] = f"list {wanted.keyword} {kernel}", dict(wanted.elements)
+        elif won:
+            found[name] = f"get element {kernel} {{ {', '.join(won)} }}", won
+    return found or None
+
+
+def shows(listing: Program, name: str, elements: Mapping[str, str], generation: str) -> bool:
+    """Whether a listing of this set shows just these elements."""
+    shown = listing.sets.get(_named(name, generation))
+    return shown is not None and _general_set(shown, generation).elements == elements
+
+
 def _element_lines(old: Mapping[str, NftSet], new: Mapping[str, NftSet]) -> tuple[list[str], list[str], int]:
     deletes: list[str] = []
     adds: list[str] = []
