@@ -8,12 +8,14 @@ import pytest
 from click.testing import CliRunner
 
 from vallum.cli.bench import command
-from vallum.lab.bench import policy_cost, restore
+from vallum.lab.bench import latency, podstart, policy_cost, restore, source
 from vallum.model.errors import InputError
 
 
 @pytest.mark.parametrize("status", [0, 1])
-@pytest.mark.parametrize(("name", "module"), [("policy-cost", policy_cost), ("restore", restore)])
+@pytest.mark.parametrize(
+    ("name", "module"), [("policy-cost", policy_cost), ("restore", restore), ("podstart", podstart)]
+)
 def test_the_exit_status_is_the_measurements(
     monkeypatch: pytest.MonkeyPatch, name: str, module: ModuleType, status: int
 ):
@@ -27,6 +29,22 @@ def test_the_exit_status_is_the_measurements(
     monkeypatch.setattr(module, "run", run)
     done = CliRunner().invoke(command, [name, "--quick", "-o", "json"])
     assert (done.exit_code, done.output, asked) == (status, "figures\n", [(True, "json")])
+
+
+def test_a_real_api_is_measured_when_it_is_named(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(source, "run", lambda *words: asked.append(words[:3]) or 0)
+    assert CliRunner().invoke(command, ["source", "--api", "config", "--quick"]).exit_code == 0
+    assert CliRunner().invoke(command, ["source"]).exit_code == 0
+    assert asked == [(True, Path("config"), "table"), (False, None, "table")]
+
+
+def test_a_crowd_is_as_large_as_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(latency, "run", lambda *words: asked.append(words[:3]) or 0)
+    for words in (["--pods", "500"], ["--quick"]):
+        assert CliRunner().invoke(command, ["latency", *words]).exit_code == 0
+    assert asked == [(False, 500, "table"), (True, None, "table")]
 
 
 def test_help_says_what_is_measured_and_against_what():

@@ -21,11 +21,19 @@ _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 class Fire:
-    """Sockets in two pods. `sent` and `arrived`: when each datagram was sent (`time.monotonic`)."""
+    """Sockets in two pods. `sent` and `arrived`: when each datagram was sent (`time.monotonic`).
 
-    def __init__(self, shooter: str, victim: str, address: Address) -> None:
+    Args:
+        shooter: network namespace of the sender, by name or by descriptor.
+        victim: that of the receiver.
+        address: the receiver's.
+        interval: seconds between two datagrams.
+    """
+
+    def __init__(self, shooter: str | int, victim: str | int, address: Address, interval: float = INTERVAL) -> None:
         self.sent: list[float] = []
         self.arrived: list[float] = []
+        self._interval = interval
         self._receiver = _socket(victim, address)
         self._receiver.bind((str(address), PORT))
         self._sender = _socket(shooter, address)
@@ -55,7 +63,7 @@ class Fire:
         return sum(when > max(last, since) for when in tuple(self.sent))
 
     def _shoot(self, ended: Event) -> None:
-        while not ended.wait(INTERVAL):
+        while not ended.wait(self._interval):
             now = time.monotonic()
             self._sender.send(repr(now).encode())
             self.sent.append(now)
@@ -70,7 +78,7 @@ class Fire:
                 return
 
 
-def _socket(place: str, address: Address) -> socket.socket:
+def _socket(place: str | int, address: Address) -> socket.socket:
     with netns.entered(place):
         made = socket.socket(_FAMILIES[address.version], socket.SOCK_DGRAM)
     made.setblocking(False)

@@ -7,11 +7,12 @@ namespaces are gone. What is ignored: progress, which goes to the inherited stde
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from vallum.kernel import sandbox
+from vallum.kernel.sandbox import Sandbox
 from vallum.model.errors import InputError, KernelError
 
 Result = TypeVar("Result")
@@ -19,7 +20,15 @@ _RUN = Path("/run")
 _DONE, _INPUT, _KERNEL = "done", "input", "kernel"
 
 
-def in_sandbox(work: Callable[[], Result], kind: type[Result], needs: Path) -> Result:
+class Spawn(Protocol):
+    """`sandbox.spawn`, or what furnishes its sandbox."""
+
+    def __call__(self, main: Callable[[], int], *, tie_to_parent: bool, keep: tuple[Path, ...] = ()) -> Sandbox:
+        """The sandbox in which `main` runs."""
+        ...
+
+
+def in_sandbox(work: Callable[[], Result], kind: type[Result], needs: Path, spawn: Spawn = sandbox.spawn) -> Result:
     """What `work` returns, called as root of namespaces of its own. `needs`: a folder that it must see.
 
     Raises KernelError where namespaces are refused, with the cure, and what `work` raises of the two errors.
@@ -30,7 +39,7 @@ def in_sandbox(work: Callable[[], Result], kind: type[Result], needs: Path) -> R
     read, write = os.pipe()
     keep = (needs,) if needs.is_relative_to(_RUN) else ()  # the sandbox has a /run of its own
     try:
-        box = sandbox.spawn(lambda: _main(work, write), tie_to_parent=True, keep=keep)
+        box = spawn(lambda: _main(work, write), tie_to_parent=True, keep=keep)
     except KernelError:
         os.close(read)
         raise

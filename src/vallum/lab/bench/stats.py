@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations_with_replacement
-from math import exp, floor, log, sqrt
+from math import ceil, exp, floor, log, sqrt
 from statistics import fmean, median
 
 CONFIDENCE = 0.95
@@ -63,6 +63,19 @@ def quantile(values: Sequence[float], part: float) -> float:
     below = floor(at)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (ordered[above] - ordered[below]) * (at - below)
+
+
+def quantile_interval(values: Sequence[float], part: float) -> Interval:
+    """The `part` quantile between two order statistics that hold it with 95 % (binomial, by the normal law).
+
+    Where so few values hold no upper or lower bound, the extreme stands for it.
+    """
+    ordered = sorted(values)
+    count = len(ordered)
+    spread = _Z * sqrt(count * part * (1 - part))
+    low, high = floor(count * part - spread), ceil(count * part + spread)
+    value = quantile(ordered, part)
+    return Interval(value, min(value, ordered[max(0, low - 1)]), max(value, ordered[min(count - 1, high)]))
 
 
 def paired_ratio(rounds: Sequence[Sequence[float]], base: Sequence[Sequence[float]]) -> Interval:

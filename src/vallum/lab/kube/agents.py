@@ -21,6 +21,9 @@ ACCOUNT = "system:serviceaccount:kube-system:vallum"
 _GROUPS = ("system:serviceaccounts", "system:serviceaccounts:kube-system")
 
 
+_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(layout.STATE / "bytecode")}
+"""An installed agent has its bytecode beside it; one that compiles its modules anew takes 0.3 s longer to start."""
+
 _DEPLOY = Path(__file__).parents[4] / "deploy"
 _PARTS = ("crds.yaml", "rbac.yaml")
 
@@ -65,4 +68,4 @@ def component(node: NodeLayout, authority: Authority, logs: Path, options: tuple
     }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     command = (*rights(), sys.executable, "-m", "vallum", "agent", "--cni", *words, *options)
-    return Component(f"{node.name} vallum", command, logs / f"{node.name}-vallum.log", node.name)
+    return Component(f"{node.name} vallum", command, logs / f"{node.name}-vallum.log", node.name, _BYTECODE)
