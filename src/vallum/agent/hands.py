@@ -8,7 +8,7 @@ from vallum.agent.settings import Settings
 from vallum.kernel.bridges import Seat, filter_bridges, seats
 from vallum.kernel.rtnetlink import Rtnetlink
 from vallum.kernel.sync import SyncReport, sync
-from vallum.model.address import Network
+from vallum.model.address import Network, Packed
 from vallum.model.attachment import Attachment, LocalNode
 from vallum.model.errors import KernelError
 from vallum.model.snapshot import Snapshot
@@ -18,7 +18,9 @@ from vallum.policy.ruleset import Ruleset
 
 @dataclass(slots=True)
 class Hands:
-    """What a reconcile acts through. `given`: the program each plane was last given and shown to hold."""
+    """What a reconcile acts through. `given`: the program each plane was last given and shown to hold; `moved`: links,
+    routes or addresses may be other ones than at the last look.
+    """
 
     planes: tuple[Any, ...]
     backend: network.Backend | None
@@ -26,6 +28,10 @@ class Hands:
     standing: frozenset[Route] = frozenset()
     given: dict[str, Any] = field(default_factory=dict)
     ready: frozenset[Attachment] = frozenset()
+    moved: bool = True
+    _looked: bool = True
+    _devices: dict[Packed, str] = field(default_factory=dict)
+    _own: frozenset[Packed] = frozenset()
 
     @classmethod
     def open(cls, settings: Settings) -> "Hands":
@@ -36,7 +42,10 @@ class Hands:
 
     def local_node(self, ruleset: Ruleset, closed: tuple[Network, ...]) -> LocalNode:
         """Local pods with the link that the kernel routes their address to, and the node's own addresses."""
-        devices = self.links.host_routes()
+        self._looked, self.moved = self.moved, False  # before the look: what moves during it is looked at again
+        if self._looked:
+            self._devices, self._own = self.links.host_routes(), self.links.local_addresses()
+        devices = self._devices
         elsewhere = [one for local in ruleset.locals for one in local.addresses if one not in devices]
         found = {address: Seat(device) for address, device in devices.items()}
         found |= seats(self.links, elsewhere) if elsewhere else {}
@@ -47,13 +56,13 @@ class Hands:
                 Attachment(local.pod, place.device, local.addresses, place.bridged, place.port)
                 for place in sorted(places)
             ]
-        return LocalNode(ruleset.node or "", tuple(attachments), self.links.local_addresses(), closed)
+        return LocalNode(ruleset.node or "", tuple(attachments), self._own, closed)
 
     def differs(self, plane: Any, *, doubt: bool) -> bool:
         """Reports whether the kernel holds something else than this plane was last given. Without `doubt` it is not
-        read: what the plane asks of links is looked at alone.
+        read: where links have moved, what the plane asks of them is looked at alone.
         """
-        if plane.name not in self.given:
+        if plane.name not in self.given or not (doubt or self._looked):
             return False
         found: bool = plane.read() != self.given[plane.name] if doubt else plane.drifted()
         return found

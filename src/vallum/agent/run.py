@@ -167,7 +167,7 @@ class Agent:
                     self._heard = self._heard or time.monotonic()
                     if isinstance(self._settings.source, Path):  # a folder that is read again has no fault left
                         self._status.source_is(None)
-                    self._want()
+                    self._want(moved=False)
                 case InputErrors():
                     self._fault(str(each), None)
                 case Trouble():
@@ -183,7 +183,9 @@ class Agent:
             _log.warning("the world cannot be read, the last good one stays:\n%s", text)
         self._told()
 
-    def _want(self) -> None:
+    def _want(self, *, moved: bool = True) -> None:
+        """Another reconcile, which looks at links and routes again unless the world alone has changed."""
+        self._hands.moved |= moved
         self._pace.want()
         self._wake.set()
 
@@ -207,6 +209,7 @@ class Agent:
         doubts, self._doubts = self._doubts, []
         heard, self._heard = self._heard, None
         doubt = bool(doubts) or self._status.report is None or self._status.kernel_fault is not None
+        self._hands.moved |= doubt
         call = asyncio.get_running_loop().run_in_executor(
             self._worker,
             lambda: reconcile(self._world.snapshot, self._settings, self._engine, self._hands, doubt=doubt),

@@ -7,6 +7,7 @@ ipBlocks) fans out by address to small leaf chains. So the number of rules is bo
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from vallum.dataplane.nftables.program import NftSet
 from vallum.model.address import Packed, family, show
@@ -56,7 +57,13 @@ class _Group:
     @property
     def hash(self) -> str:
         """Names the group by its ports, so that the name stays while members come and go."""
-        return digest("everything" if self.ports is None else repr(self.ports))[:8]
+        return _hash(self.ports)
+
+
+@lru_cache(4096)
+def _hash(ports: tuple[PortMatch, ...] | None) -> str:
+    """Most groups of most programs have been named before."""
+    return digest("everything" if ports is None else repr(ports))[:8]
 
 
 def profile_rules(half: Half, way: Way, version: int, name: str) -> ProfileRules | None:
