@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from vallum.agent.publish import Publisher
 
 _log = logging.getLogger("vallum.agent")
+_CALM = 0.05
+"""Seconds from the first change of a link or route to a look at them, unless there is one before."""
 
 
 class Agent:
@@ -265,7 +267,13 @@ class Agent:
         found = routes.read()
         if Change.DOUBT in found:
             self._doubts.append(Meddling("", "more changes of links and routes than were told"))
-        if found:  # an rp_filter is ours too: every reconcile looks at them
+        if found and not self._hands.moved:
+            self._hands.moved = True  # an rp_filter is ours too: the next look is at them all
+            asyncio.get_running_loop().call_later(_CALM, self._look)
+
+    def _look(self) -> None:
+        """A link that is made is a dozen changes, and mostly somebody wants a reconcile who knows that it is done."""
+        if self._hands.moved:
             self._want()
 
     def _denied(self, denials: Denials) -> None:

@@ -71,6 +71,7 @@ class Verbs:
         self._worker = ThreadPoolExecutor(1, "cni")
         self._broom = Rtnetlink()
         self._sweeper = ThreadPoolExecutor(1, "cni-del")
+        self._leaving: set[asyncio.Future[None]] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def start(self) -> tuple[PodAttachment, ...]:
@@ -126,7 +127,7 @@ class Verbs:
         async with self._inside(order, call) as inside, AsyncExitStack() as undo:
             await self._do(wiring.refuse_existing, self._host, inside, order.container, order.ifname)
             undo.push_async_callback(self._remove, attached.interface_name(order.container, order.ifname))
-            plan = await self._do(self._lay, order, call.namespace, inside)
+            plan = await self._laid(order, call.namespace, inside)
             attachment = _attachment(order, plan)
             undo.push_async_callback(self._released, attachment)
             await self._guard.protect(attachment)
@@ -136,6 +137,16 @@ class Verbs:
             undo.pop_all()
         made = Made(plan.interface, plan.host_mac, plan.ifname, plan.mac, plan.mtu, order.sandbox, plan.addresses)
         return result(made, order.version, order.dns)
+
+    async def _laid(self, order: Order, namespace: int, inside: Rtnetlink) -> Plan:
+        """The link, as soon as there is an address for it: those of pods that are just leaving are waited for."""
+        try:
+            return await self._do(self._lay, order, namespace, inside)
+        except ExhaustedError:
+            if not self._leaving:
+                raise
+            await asyncio.wait(set(self._leaving))
+            return await self._do(self._lay, order, namespace, inside)
 
     async def _join(self, order: Order, previous: Previous, call: Call) -> bytes:
         """As a chained plugin: the link is another's, the protection ours."""
@@ -220,7 +231,13 @@ class Verbs:
             await self._do(inside.close)
 
     async def _remove(self, interface: str) -> None:
-        """The link, and then its addresses may be given again."""
+        """The link, and then its addresses may be given again. What was begun is ended, whoever gives up waiting."""
+        leaving = asyncio.ensure_future(self._take_away(interface))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        await asyncio.shield(leaving)
+
+    async def _take_away(self, interface: str) -> None:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._sweeper, wiring.clear, self._broom, interface)
         await self._do(self._allocator.free, interface)

@@ -20,6 +20,7 @@ _MULTI, _DUMP_INTERRUPTED, _ACK_TLVS = 0x2, 0x10, 0x200
 _MESSAGE = 1
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT_CHECK = 270, 10, 11, 12
 _HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
 _BUFFER = 1 << 18
 _PATIENCE = 8
 
@@ -133,9 +134,9 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     """(kind without its flag bits, value) for each attribute in a run of them."""
-    offset = 0
-    while offset + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, offset)
+    offset, end, head = 0, len(data) - 4, _ATTRIBUTE.unpack_from
+    while offset <= end:
+        length, kind = head(data, offset)
         if length < 4:
             return
         yield kind & 0x3FFF, data[offset + 4 : offset + length]

@@ -37,6 +37,7 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 1
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 18, 20, 26, 28
 _INFO_KIND, _INFO_DATA, _VETH_PEER, _BR_MCAST_SNOOPING = 1, 2, 1, 23
 _IFLA_INET_CONF = 1
+_IFLA_EXT_MASK, _SKIP_STATS = 29, 8
 _RP_FILTER = 8
 """IPV4_DEVCONF_RP_FILTER. Written under this number; in what is read, an array, it is the element before."""
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
@@ -110,6 +111,11 @@ def link(
     body = b"".join(attribute(kind, text.encode() + b"\0") for kind, text in texts if text is not None)
     body += b"" if mac is None else attribute(_IFLA_ADDRESS, _hardware(mac))
     return head + body + b"".join(_number(kind, number) for kind, number in numbers if number is not None) + info
+
+
+def links() -> bytes:
+    """A question for all links, without their statistics, which are half of the answer."""
+    return _LINK.pack(0, 0, 0, 0, 0) + _number(_IFLA_EXT_MASK, _SKIP_STATS)
 
 
 def veth(peer: bytes | None = None) -> bytes:
@@ -199,12 +205,13 @@ def read_link(data: bytes) -> Link:
     return Link(name, index, mac, bool(flags & _UP), bool(flags & _RUNNING), mtu, peer, alias)
 
 
-def read_rp_filter(data: bytes) -> int | None:
-    """The reverse path filter of a link, None where it speaks no IPv4."""
-    value = _parts(_LINK, data)[1].get(_IFLA_AF_SPEC)
+def read_rp_filter(data: bytes) -> tuple[str, int | None]:
+    """The name of a link and its reverse path filter, None where it speaks no IPv4."""
+    found = _parts(_LINK, data)[1]
+    name, value = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace"), found.get(_IFLA_AF_SPEC)
     for kind in (socket.AF_INET, _IFLA_INET_CONF):
         value = dict(attributes(value)).get(kind) if value is not None else None
-    return None if value is None else _int(value[4 * (_RP_FILTER - 1) : 4 * _RP_FILTER])
+    return name, None if value is None else _int(value[4 * (_RP_FILTER - 1) : 4 * _RP_FILTER])
 
 
 def read_address(data: bytes) -> tuple[int, Interface]:

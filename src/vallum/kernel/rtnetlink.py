@@ -37,7 +37,7 @@ class Rtnetlink(Netlink):
     # Links
 
     def links(self) -> tuple[Link, ...]:
-        return tuple(map(rtmessages.read_link, self.dump("read links", rtmessages.GETLINK, rtmessages.link())))
+        return tuple(map(rtmessages.read_link, self.dump("read links", rtmessages.GETLINK, rtmessages.links())))
 
     def link(self, name: str) -> Link:
         data = self.request(f"read link {name}", rtmessages.GETLINK, rtmessages.link(name=name))
@@ -168,9 +168,8 @@ class Rtnetlink(Netlink):
 
     def rp_filters(self) -> dict[str, int]:
         """The setting of each interface itself; the kernel uses the greater of it and conf.all's."""
-        data = self.dump("read links", rtmessages.GETLINK, rtmessages.link())
-        read = {rtmessages.read_link(one).name: rtmessages.read_rp_filter(one) for one in data}
-        return {name: value for name, value in read.items() if value is not None}
+        read = map(rtmessages.read_rp_filter, self.dump("read links", rtmessages.GETLINK, rtmessages.links()))
+        return {name: value for name, value in read if value is not None}
 
     def _addresses(self, operation: str, index: int = 0) -> Iterator[tuple[int, Interface]]:
         for version in FAMILIES:

@@ -35,6 +35,7 @@ class NftablesPlane:
         self._known = False
         self._brought: dict[str, tuple[str, dict[str, str]]] | None = None
         self._wanted: frozenset[str] | None = None
+        self._loose = True
         self._remembers = _can_remember(self._nft)
         self._piece = _PRIVILEGED_PIECE if _is_real_root() else PIECE
 
@@ -55,13 +56,15 @@ class NftablesPlane:
             self._nft.run(script)
         if todo.sweep:  # numbers begin again: a flow that sleeps until the same one returns must not keep its mark
             self._sweep(todo.number)
+        fresh = program.strict if self._loose else program.strict - (self._wanted or frozenset())
         self._wanted = program.strict
-        self._strict(program.strict)
+        self._strict(fresh)
+        self._loose = False
         self._held, self._known = Held(todo.generation, todo.number, program, {}, ()), True
 
     def read(self) -> Program | None:
         """What the kernel holds, as a program comparable with a rendered one."""
-        self._known = False
+        self._known, self._loose = False, True
         try:
             listing = self._nft.run(f"list table inet {TABLE}")
         except KernelError as error:
@@ -87,11 +90,13 @@ class NftablesPlane:
             if not is_absent(error):
                 raise
             return False
-        return found and not self.drifted()
+        return found
 
     def drifted(self) -> bool:
         """Whether the reverse path filter of a link is off that should be strict."""
-        return self._wanted is not None and self._strict_now() != self._wanted
+        found = self._wanted is not None and self._strict_now() != self._wanted
+        self._loose |= found
+        return found
 
     def events(self) -> TableEvents:
         """Changes of the table by others."""
@@ -123,7 +128,7 @@ class NftablesPlane:
         return frozenset(name for name in self._wanted if now.get(name, 1) == 1)
 
     def _strict(self, interfaces: frozenset[str]) -> None:
-        now = self._links.rp_filters()
+        now = self._links.rp_filters() if interfaces else {}
         for name in sorted(interfaces):
             if name in now and now[name] != 1:
                 self._links.set_rp_filter(name, 1)
