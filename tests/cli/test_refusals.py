@@ -104,8 +104,8 @@ def test_a_second_agent_on_a_socket_is_refused(tmp_path: Path):
     ("words", "line"),
     [
         (
-            ["agent", "--node", "n", "--source", "kube"],
-            "vallum: --source: folder:DIR is what this version reads, got 'kube'",
+            ["agent", "--node", "n", "--source", "kubernetes"],
+            "vallum: --source: kube or folder:DIR, got 'kubernetes'",
         ),
         (
             ["lab", "up", "--name", "No Name"],
@@ -133,7 +133,10 @@ def test_a_second_agent_on_a_socket_is_refused(tmp_path: Path):
         ),
         (
             ["status", "--socket", "/nowhere/agent.sock"],
-            "vallum: /nowhere/agent.sock: no agent answers here (No such file or directory); is one running?",
+            (
+                "vallum: /nowhere/agent.sock: no agent answers here (No such file or directory); is one running? "
+                "--kubeconfig FILE asks about the whole cluster"
+            ),
         ),
     ],
 )

@@ -5,10 +5,11 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ from vallum.sources.kube.trouble import Trouble
 
 if TYPE_CHECKING:
     from vallum.agent.publish import Publisher
+
+Duty = Callable[[], Coroutine[Any, Any, None]]
+"""What runs until the agent is told to stop."""
 
 _log = logging.getLogger("vallum.agent")
 _CALM = 0.05
@@ -86,9 +90,9 @@ class Agent:
             open_.callback(self._settings.socket.unlink, missing_ok=True)
             open_.callback(server.close)
             await self._serve_health(open_)
-            duties = [self._enforce(), self._live(), *await self._wired(open_), *await self._sourced(open_)]
+            duties = [self._enforce, self._live, *await self._wired(open_), *await self._sourced(open_)]
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(duty) for duty in duties]
+                running = [tasks.create_task(duty()) for duty in duties]
                 await self._stop.wait()
                 notify("STOPPING=1")
                 for task in running:
@@ -96,14 +100,14 @@ class Agent:
         if self._bug is not None:
             raise self._bug
 
-    async def _sourced(self, open_: AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
+    async def _sourced(self, open_: AsyncExitStack) -> list[Duty]:
         """The duties towards the source: to follow it, and in a cluster to tell it the state of this node."""
         source = self._settings.source
         # what reads files, and what speaks HTTP, takes 0.1 s each to import, which the other need not pay
         if isinstance(source, Path):
             from vallum.sources import folder  # noqa: PLC0415
 
-            return [self._follow(folder.watch(source))]
+            return [partial(self._follow, folder.watch(source))]
         from vallum.agent.publish import Publisher  # noqa: PLC0415
         from vallum.sources import kube  # noqa: PLC0415
         from vallum.sources.kube.access import in_cluster  # noqa: PLC0415
@@ -117,9 +121,9 @@ class Agent:
             access = from_kubeconfig(source.kubeconfig)
         client = await open_.enter_async_context(Client(access))
         self._publisher = Publisher(client, self._settings.node, self._state)
-        return [self._follow(kube.watch(client, self._settings.node)), self._publisher.run()]
+        return [partial(self._follow, kube.watch(client, self._settings.node)), self._publisher.run]
 
-    async def _wired(self, open_: AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
+    async def _wired(self, open_: AsyncExitStack) -> list[Duty]:
         """The duty towards the container runtime, if there is any. What it wired before is known from now on."""
         cni = self._settings.cni
         if cni is None:
@@ -127,7 +131,7 @@ class Agent:
         self._runtime = Runtime(cni, self._guard)
         open_.callback(self._runtime.close)
         await self._runtime.open()
-        return [self._runtime.serve()]
+        return [self._runtime.serve]
 
     async def _serve_health(self, open_: AsyncExitStack) -> None:
         if self._settings.health is None:

@@ -46,7 +46,7 @@ def series(cluster: KubeCluster, node: NodeLayout, ground: Ground, last: Address
         found += [replace(start, aimed=held[name] in targets) for name, start in starts.items()]
         last = max(last, *held.values(), key=int)
         for each in made:
-            cluster.api.delete("v1", "Pod", each["metadata"]["name"], arms.SPACE, grace=0)
+            cluster.api.delete("v1", "Pod", each["metadata"]["name"], arms.SPACE)  # gone when its sandbox is
         cluster.wait_gone(made)
     return found
 
