@@ -238,3 +238,14 @@ def test_an_agent_that_is_wanted_before_it_has_a_world_goes_on_listening():
         return asyncio.run(body())
 
     assert run_inside(piece)["revision"] is None
+
+
+def test_a_stop_that_comes_in_one_moment_with_a_change_is_a_stop():
+    async def piece(run: Run) -> bool:
+        signal.alarm(20)  # an agent that does not stop would keep its TaskGroup for ever
+        run.agent._want()
+        run.agent._stop.set()
+        await run.ended
+        return True
+
+    assert with_agent(piece, WORLD)

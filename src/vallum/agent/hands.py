@@ -12,7 +12,7 @@ from vallum.model.address import Network, Packed
 from vallum.model.attachment import Attachment, LocalNode
 from vallum.model.errors import KernelError
 from vallum.model.snapshot import Snapshot
-from vallum.model.wiring import Problem, Route, Wiring
+from vallum.model.wiring import Problem, Wiring
 from vallum.policy.ruleset import Ruleset
 
 
@@ -25,11 +25,12 @@ class Hands:
     planes: tuple[Any, ...]
     backend: network.Backend | None
     links: Rtnetlink
-    standing: frozenset[Route] = frozenset()
     given: dict[str, Any] = field(default_factory=dict)
     ready: frozenset[Attachment] = frozenset()
     moved: bool = True
     _looked: bool = True
+    _wish: Wiring = field(default_factory=Wiring)
+    _synced: SyncReport = field(default_factory=SyncReport)
     _devices: dict[Packed, str] = field(default_factory=dict)
     _own: frozenset[Packed] = frozenset()
 
@@ -118,7 +119,12 @@ class Hands:
         return self.backend(snapshot, node) if self.backend else Wiring()
 
     def sync(self, wiring: Wiring) -> SyncReport:
-        """Bring links and routes to the wish; what stood after the last time tells drift from news."""
-        report = sync(wiring, self.standing)
-        self.standing = report.standing
-        return report
+        """Bring links and routes to the wish; what stood after the last time tells drift from news. Where neither the
+        wish nor a route has changed since, nothing is read.
+        """
+        if self._looked or wiring != self._wish:
+            self._synced = sync(wiring, self._synced.standing)
+            self._wish = wiring
+        else:
+            self._synced = SyncReport(self._synced.standing, problems=self._synced.problems)
+        return self._synced

@@ -201,7 +201,8 @@ class Agent:
             while (wait := self._pace.wait(time.monotonic())) > 0:
                 self._wake.clear()
                 try:
-                    await asyncio.wait_for(self._wake.wait(), None if wait == float("inf") else wait)
+                    async with asyncio.timeout(None if wait == float("inf") else wait):  # wait_for can lose a cancel
+                        await self._wake.wait()
                 except TimeoutError:
                     self._doubts.append(Meddling("", "the regular look"))
             if not self._world.snapshot.revision:

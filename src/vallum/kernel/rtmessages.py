@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 from vallum.kernel.netlink import attribute, attributes
-from vallum.model.address import Address, Network
+from vallum.model.address import Address, Network, Packed, packed
 
 Interface = IPv4Interface | IPv6Interface
 
@@ -21,6 +21,8 @@ NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 NEWNEIGH, GETNEIGH = 28, 30
 
 MAIN, UNICAST = 254, 1
+KERNEL = 2
+"""RTPROT_KERNEL."""
 SCOPE_GLOBAL, SCOPE_LINK, SCOPE_NOWHERE = 0, 253, 255
 ONLINK = 4
 """RTNH_F_ONLINK."""
@@ -205,6 +207,12 @@ def read_link(data: bytes) -> Link:
     return Link(name, index, mac, bool(flags & _UP), bool(flags & _RUNNING), mtu, peer, alias)
 
 
+def read_name(data: bytes) -> tuple[int, str]:
+    """Index and name of a link."""
+    (_, _, index, _, _), found = _parts(_LINK, data)
+    return index, found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
+
+
 def read_rp_filter(data: bytes) -> tuple[str, int | None]:
     """The name of a link and its reverse path filter, None where it speaks no IPv4."""
     found = _parts(_LINK, data)[1]
@@ -243,6 +251,18 @@ def read_route(data: bytes) -> RouteTold:
         metric,
         _RTA_MULTIPATH not in found and _RTA_VIA not in found,
     )
+
+
+def read_host_route(data: bytes) -> tuple[Packed, int] | None:
+    """The address and the link of a route to one address on link; None for any other, and for the kernel's own."""
+    family, length, _, _, _, protocol, _, type_, _ = _ROUTE.unpack_from(data, _HEADER)
+    version, bits = (4, 32) if family == socket.AF_INET else (6, 128)
+    if length != bits or type_ != UNICAST or protocol == KERNEL:  # the kernel's own: an address of ours
+        return None
+    found = dict(attributes(data[_HEADER + _ROUTE.size :]))
+    if _RTA_GATEWAY in found or _RTA_VIA in found or _RTA_OIF not in found:
+        return None
+    return packed(version, int.from_bytes(found[_RTA_DST])), _int(found[_RTA_OIF])
 
 
 def _parts(form: struct.Struct, data: bytes) -> tuple[tuple[int, ...], dict[int, bytes]]:

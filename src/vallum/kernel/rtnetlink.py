@@ -18,8 +18,6 @@ __all__ = ["STATIC", "HeldRoute", "Interface", "Link", "Rtnetlink", "show"]
 STATIC = 4
 """rtm_protocol of routes an administrator wrote."""
 
-_KERNEL = 2
-
 
 @dataclass(frozen=True, slots=True)
 class HeldRoute:
@@ -151,12 +149,14 @@ class Rtnetlink(Netlink):
 
     def host_routes(self) -> dict[Packed, str]:
         """Address -> device for each /32 and /128 on link: how a local pod's interface is found."""
+        # every new pod waits for this, and a node has two routes a pod: they are read without making objects of them
+        names = dict(map(rtmessages.read_name, self.dump("read links", rtmessages.GETLINK, rtmessages.links())))
         found = {}
-        for held in self.routes():
-            route = held.route
-            single = route.destination.num_addresses == 1 and route.gateway is None
-            if single and route.device and held.protocol != _KERNEL:  # the kernel's own: an address of ours
-                found[pack(route.destination.network_address)] = route.device
+        for version in FAMILIES:
+            for data in self.dump("read routes", rtmessages.GETROUTE, rtmessages.routes(version, None)):
+                told = rtmessages.read_host_route(data)
+                if told is not None and told[1] in names:
+                    found[told[0]] = names[told[1]]
         return found
 
     # Reverse path filter

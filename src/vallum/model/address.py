@@ -21,6 +21,11 @@ def pack(address: Address) -> Packed:
     return Packed(address.version << _SHIFT | int(address))
 
 
+def packed(version: int, value: int) -> Packed:
+    """The address of this family with this number."""
+    return Packed(version << _SHIFT | value)
+
+
 def parse(text: str) -> Packed:
     """Pack the textual form. Raises ValueError when it is none."""
     return pack(ip_address(text))
