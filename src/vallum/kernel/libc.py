@@ -1,6 +1,6 @@
-"""The four calls of libc that Python 3.11 lacks: unshare, setns, mount and prctl.
+"""The calls of libc that Python 3.11 lacks: unshare, setns, mount, prctl and membarrier.
 
-os.unshare and os.setns came with Python 3.12; mount and prctl never did. Errors become KernelError here and
+os.unshare and os.setns came with Python 3.12; the others never did. Errors become KernelError here and
 carry the errno, so that nobody else reads `ctypes.get_errno`.
 """
 
@@ -68,3 +68,13 @@ def _fs(path: str) -> bytes:
 def _check(code: int, operation: str) -> None:
     if code != 0:
         raise RefusedError(operation, ctypes.get_errno())
+
+
+def wait_for_packets() -> None:
+    """Return when whatever the kernel was doing with a packet is done: an RCU grace period, some milliseconds.
+
+    membarrier(2) with MEMBARRIER_CMD_GLOBAL, which libc has no function for. A kernel without it is not waited for.
+    """
+    number = {"x86_64": 324, "aarch64": 283}.get(os.uname().machine)
+    if number is not None:
+        _libc.syscall(number, 1, 0, 0)

@@ -9,7 +9,7 @@ from vallum.dataplane.nftables.marks import MASK, Marks
 from vallum.dataplane.nftables.program import TABLE, Program
 from vallum.dataplane.nftables.render import render
 from vallum.dataplane.nftables.reports import LoggedDenials, TableEvents
-from vallum.kernel import conntrack
+from vallum.kernel import conntrack, libc
 from vallum.kernel.nft import Nft, is_absent
 from vallum.kernel.rtnetlink import Rtnetlink
 from vallum.model.attachment import LocalNode
@@ -52,7 +52,11 @@ class NftablesPlane:
         todo = change(before, program, self._marks, self._piece)
         self._brought = brought(before, program, todo)
         self._sweep(todo.sweep)
-        for script in todo.scripts:
+        flips = before is not None and before.generation != todo.generation
+        for number, script in enumerate(todo.scripts, 1):
+            if flips and number == len(todo.scripts):
+                # a packet that is still in the old chains would find their sets empty, and empty means allowed
+                libc.wait_for_packets()
             self._nft.run(script)
         if todo.sweep:  # numbers begin again: a flow that sleeps until the same one returns must not keep its mark
             self._sweep(todo.number)
