@@ -39,18 +39,7 @@ class Place:
 
     def is_held(self) -> bool:
         """Reports whether a living lab holds the lock."""
-        try:
-            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
-            return False
-        finally:
-            os.close(descriptor)
+        return is_locked(self.folder / "lock")
 
     def take(self) -> int:
         """Lock the place and clear what a crash left. Returns the lock's descriptor, which the lab must inherit.
@@ -99,3 +88,19 @@ def place(name: str) -> Place:
 def _own_base() -> Path:
     """Where a user without a runtime folder has one: made 0700, used only when it is theirs, removed when empty."""
     return Path(f"/tmp/vallum-{os.getuid()}")  # noqa: S108
+
+
+def is_locked(lock: Path) -> bool:
+    """Reports whether a living process holds this lock file."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)

@@ -6,17 +6,16 @@ that no address resolution falls into a request that is timed. What is ignored: 
 
 import os
 from hashlib import blake2b
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_interface, ip_network
 
 from vallum.kernel import netns, sysctl
 from vallum.kernel.rtnetlink import Rtnetlink
 from vallum.lab.bench.shapes import Ends
 from vallum.model.address import Address, Network
 from vallum.model.objects import Node, Pod
-from vallum.model.wiring import Route
+from vallum.model.wiring import GATEWAYS, Route
 
 _MTU = 1500
-_GATEWAYS = {4: ip_address("169.254.1.1"), 6: ip_address("fe80::1")}
 _DEFAULTS = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 _FORWARD = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 # the machine's own IPv4 settings are inherited, and a source check of its own would be in every figure
@@ -61,7 +60,7 @@ def _plug_pod(seat: str, pod: Pod) -> None:
     inside, address = place(seat, pod.id.name), pod.addresses[0]
     _make(inside, _SETTINGS)
     near, far = _mac(seat, f"{inside} near"), _mac(seat, f"{inside} far")
-    gateway, alone = _GATEWAYS[address.version], _alone(address)
+    gateway, alone = GATEWAYS[address.version], _alone(address)
     with _rtnetlink(place(seat, pod.node or "")) as node:
         _add_veth(node, outer(pod), inside, "eth0", (near, far))
         node.add_route(Route(alone, device=outer(pod)))

@@ -19,6 +19,7 @@ from vallum.lab.kube import box, cgroups, layout
 from vallum.lab.kube.binaries import Binaries
 from vallum.lab.kube.cluster import KubeCluster, KubeSettings
 from vallum.lab.kube.component import until
+from vallum.lab.place import is_locked
 from vallum.model.errors import InputError, KernelError
 
 FOLDER = Path("/run/vallum-kube")
@@ -68,17 +69,7 @@ def remove_groups() -> None:
 
 def held() -> bool:
     """Whether a living cluster holds the lock."""
-    try:
-        descriptor = os.open(_LOCK, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return is_locked(_LOCK)
 
 
 def enter() -> None:
