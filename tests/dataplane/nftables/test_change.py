@@ -48,7 +48,8 @@ def load(nft: Nft, program: Program, piece: int = PIECE) -> None:
 
 def walk(nft: Nft, target: Program, piece: int, *, stop_after: int | None = None) -> int:
     """Change from what stands to the target; stopped early as a crash would. The number of transactions sent."""
-    scripts = change(held(kernel(nft), MARKS), target, MARKS, piece).scripts[:stop_after]
+    todo = change(held(kernel(nft), MARKS), target, MARKS, piece)
+    scripts = (*todo.scripts, *todo.removals)[:stop_after]
     for script in scripts:
         nft.run(script)
     return len(scripts)
@@ -112,7 +113,8 @@ def test_an_interrupted_load_changes_nothing_and_its_litter_is_cleaned():
             random = Random(100 + seed)
             before, between, after = (random_program(random) for _ in range(3))
             load(nft, before)
-            scripts = change(held(kernel(nft), MARKS), between, MARKS, TINY).scripts
+            todo = change(held(kernel(nft), MARKS), between, MARKS, TINY)
+            scripts = (*todo.scripts, *todo.removals)
             stop = random.randrange(len(scripts))
             walk(nft, between, TINY, stop_after=stop)
             state = held(kernel(nft), MARKS)

@@ -11,17 +11,17 @@ LISTING = """\
 table inet vallum { # handle 3
 	chain judge { # handle 1
 		type filter hook postrouting priority srcnat - 10; policy accept;
-		meta nfproto . ct direction vmap { ipv4 . original : goto b_v4o } # handle 40
-		meta nfproto vmap { ipv4 : goto b_v4o } # handle 41
+		ct direction reply goto b_reply # handle 40
+		meta nfproto ipv4 goto b_v4o # handle 41
 	}
 
 	chain a_v4o { # handle 7
-		ip daddr vmap @a_in4o # handle 8
+		ip daddr @a_isolated_in4 jump a_pod_in4o # handle 8
 	}
 
 	chain b_v4o { # handle 17
-		ip saddr vmap @b_eg4o # handle 50
-		ip daddr vmap @b_in4o # handle 51
+		ip saddr @b_isolated_eg4 jump b_pod_eg4o # handle 50
+		ip daddr @b_isolated_in4 jump b_pod_in4o # handle 51
 	}
 }
 """
@@ -30,7 +30,7 @@ WORDS = {
     "delete table": "delete table inet vallum",
     "flush chain": "flush chain inet vallum judge",
     "delete rule": "delete rule inet vallum b_v4o handle 51",
-    "delete element": "delete element inet vallum b_in4o { 10.44.1.20 }",
+    "delete element": "delete element inet vallum b_isolated_in4 { 10.44.1.20 }",
 }
 
 

@@ -1,8 +1,14 @@
 """Program -> the nft scripts that lead there from what the kernel holds, sending only the difference.
 
-Small changes are one transaction in place. A large one is loaded in pieces under the other generation's names (`a_` or
-`b_`), which nothing refers to yet; one small transaction then points the base chains at it, and the old generation goes
-last. So nothing is open or closed meanwhile, and no transaction outgrows an unprivileged netlink buffer.
+A small change is made in place, in one transaction that is felt. New chains go before it and what nothing leads to any
+more goes after it, because to a packet under way a transaction is no single instant: the kernel reads once, as the
+packet enters, which rules are in force, but at each look-up which elements are. So a packet can be led by a new element
+to a chain that is still empty for it, or find a map empty that goes with its rules; and at the end of an empty chain it
+returns, which means allowed.
+
+A large change is loaded in pieces under the other generation's names (`a_` or `b_`), which nothing refers to yet; one
+small transaction then points the base chains at it, and the old generation goes last. So nothing is open or closed
+meanwhile, and no transaction outgrows an unprivileged netlink buffer.
 """
 
 import re
@@ -72,14 +78,20 @@ def _unmarked(chain: Chain, marks: Marks, current: int) -> Chain:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Transactions in order, and what is live after them. Only the one that flips is felt.
+    """Transactions in order, and what is live after them.
 
-    `sweep`: conntrack marks that bear other numbers than this must be cleared before, None for no sweep.
+    Attributes:
+        generation: whose names are in force.
+        number: of the revision.
+        scripts: only the last of them is felt.
+        removals: to be sent when no packet can be in the rules of before any more.
+        sweep: conntrack marks that bear other numbers than this must be cleared before, None for no sweep.
     """
 
     generation: str
     number: int
     scripts: tuple[str, ...]
+    removals: tuple[str, ...] = ()
     sweep: int | None = None
 
 
@@ -96,15 +108,19 @@ def change(old: Held | None, new: Program, marks: Marks, piece: int = PIECE) -> 
         pen = _Pen(marks, marks.first)
         return Change(GENERATIONS[0], pen.number, tuple(_load(GENERATIONS[0], new, None, piece, pen)), sweep=0)
     lines = _difference(old.program, new)
-    if lines is not None and not lines.body:
-        return Change(old.generation, old.number, tuple(_clean(old)))
+    if lines is not None and not lines.fresh and not lines.felt:
+        pen = _Pen(marks, old.number)
+        return Change(old.generation, old.number, tuple(_clean(old)), pen.parts(old.generation, lines.gone))
     wraps = not marks.first <= old.number < marks.most
     pen = _Pen(marks, marks.first if wraps else old.number + 1)
     sweep = old.number if wraps else None
     if lines is None or lines.weight > piece:
         other = GENERATIONS[1 - GENERATIONS.index(old.generation)]
-        return Change(other, pen.number, (*_clean(old), *_load(other, new, old, piece, pen)), sweep)
-    return Change(old.generation, pen.number, (*_clean(old), pen.written(lines.body, old.generation)), sweep)
+        return Change(
+            other, pen.number, (*_clean(old), *_load(other, new, old, piece, pen)), tuple(_retire(old)), sweep
+        )
+    scripts = pen.parts(old.generation, lines.fresh, lines.felt)
+    return Change(old.generation, pen.number, (*_clean(old), *scripts), pen.parts(old.generation, lines.gone), sweep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +133,25 @@ class _Pen:
     def written(self, lines: list[str], generation: str) -> str:
         return self.marks.write(_named("\n".join(lines) + "\n", generation), self.number)
 
+    def parts(self, generation: str, *parts: list[str]) -> tuple[str, ...]:
+        """A transaction each, none for what is empty."""
+        return tuple(self.written(part, generation) for part in parts if part)
+
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    body: list[str]
+    """A change in place.
+
+    Attributes:
+        fresh: chains that nothing leads to yet, and the sets that they name.
+        felt: all that takes effect.
+        gone: the end of what nothing leads to any more.
+        weight: rules and elements in `fresh` and `felt`.
+    """
+
+    fresh: list[str]
+    felt: list[str]
+    gone: list[str]
     weight: int
 
 
@@ -131,23 +162,36 @@ def _difference(old: Program, new: Program) -> _Lines | None:
     kept = {name for name in new.chains if name in old.chains}
     if any(_fixed(old.chains[name]) != _fixed(new.chains[name]) for name in kept):
         return None
-    replaced = sorted(name for name in kept if old.chains[name] != new.chains[name])
-    gone = sorted(name for name in old.chains if name not in new.chains)
-    fresh = [name for name in new.chains if name not in old.chains]
     # Chains first: libnftables 1.0.6 sends an interval map's elements with its declaration, and they name chains.
-    declarations = [_declare_chain(name, new.chains[name]) for name in fresh]
-    declarations += [_declare(name, found) for name, found in new.sets.items() if name not in old.sets]
-    rules = [f"flush chain {_FULL} {name}" for name in (*replaced, *gone)]
-    rules += [line for name in (*replaced, *fresh) for line in _rule_lines(name, new.chains[name])]
-    deletes, adds, weight = _element_lines(old.sets, new.sets)
-    gone_sets = sorted(name for name in old.sets if name not in new.sets)
-    removals = [f"delete {old.sets[name].keyword} {_FULL} {name}" for name in gone_sets]
-    removals += [f"delete chain {_FULL} {name}" for name in gone]
-    body = [*declarations, *rules, *deletes, *adds, *removals]
-    if body:  # every change brings a new number, which the chains that speak of it must learn
+    added = [name for name in new.chains if name not in old.chains]
+    chains = [name for name in added if not new.chains[name].base]
+    sets = {name: found for name, found in new.sets.items() if name not in old.sets}
+    fresh = [_declare_chain(name, new.chains[name]) for name in chains]
+    fresh += [_declare(name, found) for name, found in sets.items()]
+    fresh += [line for name in chains for line in _rule_lines(name, new.chains[name])]
+    weight = len(fresh)
+    _, adds, heavy = _element_lines({}, sets)
+    fresh += adds
+    replaced = sorted(name for name in kept if old.chains[name] != new.chains[name])
+    bases = [name for name in added if new.chains[name].base]
+    felt = [_declare_chain(name, new.chains[name]) for name in bases]
+    felt += [line for name in bases for line in _rule_lines(name, new.chains[name])]
+    felt += [line for name in replaced for line in _rewrite(name, new.chains[name])]
+    deletes, adds, more = _element_lines(old.sets, {name: new.sets[name] for name in new.sets if name in old.sets})
+    felt += [*deletes, *adds]
+    weight += heavy + len(felt) + more
+    if fresh or felt:  # every change brings a new number, which the chains that speak of it must learn
         speaking = [name for name in sorted(kept.difference(replaced)) if _speaks(new.chains[name])]
-        body += [line for name in speaking for line in _rewrite(name, new.chains[name])]
-    return _Lines(body, weight + len(declarations) + len(rules))
+        felt += [line for name in speaking for line in _rewrite(name, new.chains[name])]
+    return _Lines(fresh, felt, _gone(old, new), weight)
+
+
+def _gone(old: Program, new: Program) -> list[str]:
+    chains = sorted(name for name in old.chains if name not in new.chains)
+    sets = sorted(name for name in old.sets if name not in new.sets)
+    lines = [f"flush chain {_FULL} {name}" for name in chains]
+    lines += [f"delete {old.sets[name].keyword} {_FULL} {name}" for name in sets]
+    return [*lines, *(f"delete chain {_FULL} {name}" for name in chains)]
 
 
 def brought(old: Held | None, new: Program, todo: Change) -> dict[str, tuple[str, dict[str, str]]] | None:
@@ -191,7 +235,7 @@ def _element_lines(old: Mapping[str, NftSet], new: Mapping[str, NftSet]) -> tupl
 
 
 def _load(generation: str, new: Program, old: Held | None, piece: int, pen: _Pen) -> list[str]:
-    """The whole program under a generation that nothing refers to, the flip, and the end of the old one."""
+    """The whole program under a generation that nothing refers to, and the flip."""
     inner = {name: chain for name, chain in new.chains.items() if not chain.base}
     lines = [_declare_chain(name, chain) for name, chain in inner.items()]
     lines += [_declare(name, found) for name, found in new.sets.items()]
@@ -204,7 +248,7 @@ def _load(generation: str, new: Program, old: Held | None, piece: int, pen: _Pen
     found = [pen.written(part, generation) for part in _pieces(lines, piece)]
     found[0] = f"add table inet {TABLE}\n{found[0]}"
     found.append(pen.written(flip, generation))
-    return found + (_retire(old) if old else [])
+    return found
 
 
 def _rebase(name: str, chain: Chain, old: Held | None) -> list[str]:

@@ -54,6 +54,16 @@ class Look:
         return f"~{self.name}"
 
     @property
+    def pod(self) -> str:
+        """The chain that leads an isolated pod's packets to its profile, or denies: what it does not find is closed."""
+        return f"~pod_{self.name}"
+
+    @property
+    def isolated(self) -> str:
+        """The set of the pods that some policy isolates. Changes of a profile leave its elements alone."""
+        return f"~isolated_{_SHORT[self.way]}{self.version}"
+
+    @property
     def prefix(self) -> str:
         """The log prefix of its denials; `flows` reads direction of policy and orientation from it."""
         return f"vallum {self.name}"
@@ -125,13 +135,11 @@ _SOURCE6 = (
     "ip6 saddr @~local6 goto ~spoofed",
     'iif != "lo" ip6 saddr @~own6 goto ~spoofed',  # the kernel believes this one of IPv6
 )
-_ORIENT = (
-    (
-        "meta nfproto . ct direction vmap { ipv4 . original : goto ~v4o, ipv6 . original : goto ~v6o, "
-        "ipv4 . reply : goto ~v4r, ipv6 . reply : goto ~v6r }"
-    ),
-    "meta nfproto vmap { ipv4 : goto ~v4o, ipv6 : goto ~v6o }",
-)
+_ORIENT = ("ct direction reply goto ~reply", "meta nfproto ipv4 goto ~v4o", "goto ~v6o")
+_REPLY = ("meta nfproto ipv4 goto ~v4r", "goto ~v6r")
+"""Comparisons, no map within a rule: this chain is written anew with every change, and the kernel empties the map of a
+rule that goes while a packet may still be before it; what found nothing there would pass unjudged.
+"""
 
 
 def frame_chains(tables: Tables, node: LocalNode, *, marks: bool) -> Iterator[tuple[str, Chain]]:
@@ -143,7 +151,7 @@ def frame_chains(tables: Tables, node: LocalNode, *, marks: bool) -> Iterator[tu
     hook = "type filter hook postrouting priority 90; policy accept;"
     yield "judge", Chain((source4, "meta nfproto ipv6 jump ~leaving6", *known, *_ORIENT), hook)
     egress = tuple(
-        f"{which} {look.local} vmap @{look.dispatch}"
+        f"{which} {_isolated(look)}"
         for look in LOOKS
         if _to_node(look)
         for which in ("ct direction original", f"ct state invalid,untracked {_ICMP_ERROR[look.version]}")
@@ -153,6 +161,7 @@ def frame_chains(tables: Tables, node: LocalNode, *, marks: bool) -> Iterator[tu
     own_hook = "type filter hook input priority 90; policy accept;"
     yield "own_node", Chain((source4, "meta nfproto ipv6 jump ~source6", *known, *egress, *unknown, *first), own_hook)
     yield "~leaving6", Chain(_LEAVING6)
+    yield "~reply", Chain(_REPLY)
     yield "~source6", Chain(_SOURCE6)
     yield "~spoofed", Chain(_recorded_drop(SPOOFED))
     if unknown:
@@ -161,8 +170,14 @@ def frame_chains(tables: Tables, node: LocalNode, *, marks: bool) -> Iterator[tu
     for version in (4, 6):
         for reply in (False, True):
             looks = [Look(way, version, reply) for way in (Way.EGRESS, Way.INGRESS)]
-            rules = (*(f"{look.local} vmap @{look.dispatch}" for look in looks), *unknown, *remember, "accept")
+            rules = (*map(_isolated, looks), *unknown, *remember, "accept")
             yield f"~v{version}{'r' if reply else 'o'}", Chain(rules)
+            for look in looks:
+                yield look.pod, Chain((f"{look.local} vmap @{look.dispatch}", f"goto {look.deny}"))
+
+
+def _isolated(look: Look) -> str:
+    return f"{look.local} @{look.isolated} jump {look.pod}"
 
 
 def _source4(local: list[Packed], rule: str) -> str:

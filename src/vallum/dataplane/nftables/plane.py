@@ -52,11 +52,12 @@ class NftablesPlane:
         todo = change(before, program, self._marks, self._piece)
         self._brought = brought(before, program, todo)
         self._sweep(todo.sweep)
-        flips = before is not None and before.generation != todo.generation
-        for number, script in enumerate(todo.scripts, 1):
-            if flips and number == len(todo.scripts):
-                # a packet that is still in the old chains would find their sets empty, and empty means allowed
-                libc.wait_for_packets()
+        for script in todo.scripts:
+            self._nft.run(script)
+        if todo.removals:
+            # a packet that is still in a chain that goes would find it empty, or its sets, and empty may mean allowed
+            libc.wait_for_packets()
+        for script in todo.removals:
             self._nft.run(script)
         if todo.sweep:  # numbers begin again: a flow that sleeps until the same one returns must not keep its mark
             self._sweep(todo.number)

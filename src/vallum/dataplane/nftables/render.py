@@ -1,9 +1,9 @@
 """Tables -> nft program. The cost of a packet does not grow with the number of policies, peers, ports or blocks.
 
 A packet is judged in its flow's original direction: `v4o`/`v6o` for packets of that direction, `v4r`/`v6r` for
-replies, mirrored. Each looks its pod up in two small verdict maps (egress, then ingress) and meets one chain of that
-pod's profile: a bounded number of look-ups in plain hash sets that both directions share. `return` means allowed,
-the end of the chain is the denial. Only set elements change when pods come and go.
+replies, mirrored. Each looks its pod up (egress, then ingress) and meets one chain of that pod's profile: a bounded
+number of look-ups in plain hash sets that both directions share. `return` means allowed, the end of the chain is the
+denial. Only set elements change when pods come and go.
 """
 
 from collections.abc import Iterable
@@ -41,6 +41,7 @@ def render(ruleset: Ruleset, tables: Tables, node: LocalNode, *, marks: bool = T
             for look in (look for look in LOOKS if look.way is way and look.version == version):
                 members = {address: name for address, name in chosen.items() if name in live}
                 sets[look.dispatch] = _dispatch(look, members)
+                sets[look.isolated] = NftSet(look.address_type, {show(address): "" for address in members})
                 chains |= _chains(look, live.values(), comments)
                 sets |= _fans(look, live.values())
     return Program(sets, chains, frozenset(each.interface for each in node.attachments if not each.bridged))
@@ -51,7 +52,7 @@ def _profiles(half: Half, version: int) -> dict[Packed, str]:
 
 
 def _dispatch(look: Look, members: dict[Packed, str]) -> NftSet:
-    elements = {show(address): f"jump {look.chain(name)}" for address, name in members.items()}
+    elements = {show(address): f"goto {look.chain(name)}" for address, name in members.items()}
     return NftSet(look.address_type, elements, data="verdict")
 
 

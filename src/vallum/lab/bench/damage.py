@@ -41,14 +41,14 @@ def _delete_rule(listing: str, _victim: Address) -> Sequence[str]:
     generation = _generation(listing)
     chain = f"{generation}_v4o"
     start = listing.index(f"chain {chain} {{")
-    line = next(line for line in listing[start:].splitlines() if f"vmap @{generation}_in4o" in line)
+    line = next(line for line in listing[start:].splitlines() if f"@{generation}_isolated_in4 jump" in line)
     found = _HANDLE.search(line)
     assert found, "nft -a shows a handle for each rule"
     return ("delete", "rule", *TABLE.split(), chain, "handle", found.group(1))
 
 
 def _delete_element(listing: str, victim: Address) -> Sequence[str]:
-    return ("delete", "element", *TABLE.split(), f"{_generation(listing)}_in4o", f"{{ {victim} }}")
+    return ("delete", "element", *TABLE.split(), f"{_generation(listing)}_isolated_in4", f"{{ {victim} }}")
 
 
 KINDS = (
