@@ -44,6 +44,9 @@ Duty = Callable[[], Coroutine[Any, Any, None]]
 """What runs until the agent is told to stop."""
 
 _log = logging.getLogger("vallum.agent")
+_USUAL = gc.get_threshold()
+_MANY = 100_000
+"""Objects between two collections while the first world is read: none of it is garbage."""
 _CALM = 0.05
 """Seconds from the first change of a link or route to a look at them, unless there is one before."""
 
@@ -83,6 +86,7 @@ class Agent:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stop.set)
         loop.set_exception_handler(self._broke)
+        gc.set_threshold(_MANY)
         self._listen(loop)
         async with AsyncExitStack() as open_:
             open_.callback(self._worker.shutdown)
@@ -248,8 +252,7 @@ class Agent:
     def _done(self, report: Report, doubts: list[Meddling]) -> None:
         self._judge, self._asked = Judge(report.ruleset), Asked(report.snapshot, report.ruleset.sets.people)
         if self._status.report is None:
-            gc.collect()
-            gc.freeze()  # what the first world brought stays for long: no later collection looks through it again
+            asyncio.get_running_loop().call_soon(_settled)
             _log.info("enforcing revision %s on node %s", report.snapshot.revision, self._settings.node)
             notify(f"READY=1\nSTATUS=enforcing on node {self._settings.node}")
         self._status.report = report
@@ -311,6 +314,13 @@ class Agent:
         if self._runtime is not None:
             self._status.unwired = self._runtime.problems()
         return self._status.facts(self._drops.count)
+
+
+def _settled() -> None:
+    """What the first world brought stays for long: no later collection looks through it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_USUAL)
 
 
 def _culprit(doubts: list[Meddling]) -> tuple[str, str]:

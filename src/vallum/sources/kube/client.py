@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-import aiohttp
 import msgspec
 
 from vallum import __version__
@@ -22,6 +21,7 @@ from vallum.sources.kube.access import Access, in_cluster
 from vallum.sources.kube.credentials import Tls, Token
 from vallum.sources.kube.errors import ApiError, SilentError, UnreachableError
 from vallum.sources.kube.faults import fault, refused
+from vallum.sources.kube.unbundled import aiohttp
 
 __all__ = ["Access", "ApiError", "Client", "UnreachableError", "in_cluster"]
 
@@ -110,9 +110,10 @@ class Client:
         """PATCH, a merge patch unless `form` says otherwise."""
         return await self._write("PATCH", path, body, params, form)
 
-    async def delete(self, path: str, params: Mapping[str, str] | None = None) -> Any:
-        """DELETE."""
-        return msgspec.json.decode(await self._whole(_Request("DELETE", path, params or {})))
+    async def delete(self, path: str, params: Mapping[str, str] | None = None, body: Any = None) -> Any:
+        """DELETE. The body has options, such as preconditions; one that is not met is code 409."""
+        sent = None if body is None else msgspec.json.encode(body)
+        return msgspec.json.decode(await self._whole(_Request("DELETE", path, params or {}, sent)))
 
     async def fetch(self, path: str, params: Mapping[str, str] | None = None) -> bytes:
         """The answer as it came."""

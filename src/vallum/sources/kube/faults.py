@@ -10,13 +10,12 @@ import ssl
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from vallum.sources.kube import certificates
 from vallum.sources.kube.access import Access
 from vallum.sources.kube.certificates import Validity
 from vallum.sources.kube.credentials import Tls, Token
 from vallum.sources.kube.errors import ApiError
+from vallum.sources.kube.unbundled import aiohttp
 
 _TIMES = (9, 10)
 _NAMES = (62, 64)
