@@ -1,7 +1,11 @@
-"""A label selector as data (API: metav1.LabelSelector). How it matches is decided in `policy.selectors`."""
+"""A label selector (API: metav1.LabelSelector) as data, and how it matches: all four operators, everything ANDed.
 
-from dataclasses import dataclass
+Policies select pods with it, and pools of addresses select nodes and namespaces.
+"""
+
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import NamedTuple
 
 Labels = tuple[tuple[str, str], ...]
 """Sorted (key, value) pairs: hashable, so that pods with equal labels are one kind."""
@@ -16,8 +20,11 @@ class Operator(StrEnum):
     DOES_NOT_EXIST = "DoesNotExist"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Requirement:
+_IN = Operator.IN
+"""By its own name, because Python 3.11 looks members up slowly."""
+
+
+class Requirement(NamedTuple):
     """One condition on one label. A matchLabels entry is `IN` with one value."""
 
     key: str
@@ -25,9 +32,11 @@ class Requirement:
     values: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
-    """All requirements must hold; none at all selects everything. Requirements are sorted and unique."""
+class Selector(NamedTuple):
+    """All requirements must hold; none at all selects everything. Requirements are sorted and unique.
+
+    A tuple, because compilers look selectors up by value, tens of thousands of them.
+    """
 
     requirements: tuple[Requirement, ...] = ()
 
@@ -38,19 +47,19 @@ class Selector:
 
 
 def _text(requirement: Requirement) -> str:
-    operator = requirement.operator
-    if operator is Operator.IN and len(requirement.values) == 1:  # nearly always
-        return f"{requirement.key}={requirement.values[0]}"
-    values = ",".join(requirement.values)
+    key, operator, wanted = requirement
+    if operator is _IN and len(wanted) == 1:  # nearly always
+        return f"{key}={wanted[0]}"
+    values = ",".join(wanted)
     match operator:
         case Operator.IN:
-            return f"{requirement.key} in ({values})"
+            return f"{key} in ({values})"
         case Operator.NOT_IN:
-            return f"{requirement.key} notin ({values})"
+            return f"{key} notin ({values})"
         case Operator.EXISTS:
-            return requirement.key
+            return key
         case Operator.DOES_NOT_EXIST:
-            return f"!{requirement.key}"
+            return f"!{key}"
 
 
 def labels(mapping: dict[str, str]) -> Labels:
@@ -59,3 +68,22 @@ def labels(mapping: dict[str, str]) -> Labels:
 
 
 EVERYTHING = Selector()
+
+
+def matches(selector: Selector, labels: Mapping[str, str]) -> bool:
+    """Reports whether all requirements hold. No requirement at all matches everything."""
+    return all(holds(requirement, labels) for requirement in selector.requirements)
+
+
+def holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
+    """Reports whether one requirement holds."""
+    value = labels.get(requirement.key)
+    match requirement.operator:
+        case Operator.IN:
+            return value is not None and value in requirement.values
+        case Operator.NOT_IN:  # an absent key satisfies it, as in the API server's labels package
+            return value is None or value not in requirement.values
+        case Operator.EXISTS:
+            return value is not None
+        case Operator.DOES_NOT_EXIST:
+            return value is None

@@ -25,12 +25,11 @@ Thing = TypeVar("Thing", bound=Named)
 class Spaces(Mapping[Id, Thing], Generic[Id, Thing]):
     """Objects by id, kept by namespace. Never changed once made."""
 
-    __slots__ = ("_count", "_spaces")
+    __slots__ = ("_spaces",)
 
     def __init__(self, spaces: dict[str, dict[str, Thing]]) -> None:
         """Takes the dicts over for good; empty namespaces must not be among them."""
         self._spaces = spaces
-        self._count = sum(map(len, spaces.values()))
 
     @classmethod
     def of(cls, things: Iterable[Thing]) -> "Spaces[Id, Thing]":
@@ -51,7 +50,10 @@ class Spaces(Mapping[Id, Thing], Generic[Id, Thing]):
         return (thing.id for space in self._spaces.values() for thing in space.values())
 
     def __len__(self) -> int:
-        return self._count
+        return sum(map(len, self._spaces.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self._spaces)
 
     def values(self) -> ValuesView[Thing]:
         """All objects, namespace by namespace."""
@@ -78,7 +80,10 @@ class Spaces(Mapping[Id, Thing], Generic[Id, Thing]):
         if not spaces:
             return self
         merged = self._spaces | spaces
-        return Spaces({name: space for name, space in merged.items() if space})
+        for name, space in spaces.items():
+            if not space:
+                del merged[name]
+        return Spaces(merged)
 
     def since(self, older: "Spaces[Id, Thing]") -> Iterator[tuple[Thing | None, Thing | None]]:
         """(before, after) of every object that is not the same one as in `older`."""
@@ -88,10 +93,10 @@ class Spaces(Mapping[Id, Thing], Generic[Id, Thing]):
             yield from ((None, thing) for thing in self.things())
             return
         others = older._spaces  # noqa: SLF001 - another version of itself
-        pairs = [(others.get(name, {}), after) for name, after in self._spaces.items()]
-        pairs += [(before, {}) for name, before in others.items() if name not in self._spaces]
-        for before, after in pairs:
-            for key in {**before, **after} if before is not after else ():
+        moved = [name for name, after in self._spaces.items() if others.get(name) is not after]
+        for name in (*moved, *(others.keys() - self._spaces.keys())):
+            before, after = older.inside(name), self.inside(name)
+            for key in {**before, **after}:
                 one, other = before.get(key), after.get(key)
                 if one is not other and one != other:
                     yield one, other

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 
 from immutables import Map
 from pyroaring import BitMap
@@ -17,7 +18,7 @@ from pyroaring import BitMap
 from vallum.model.address import Packed
 from vallum.model.packet import PORTED, Packet
 from vallum.policy.index import NOBODY, People
-from vallum.policy.judge import judge_flow, side_of
+from vallum.policy.judge import judge_flow
 from vallum.policy.ports import PORTLESS, PortClasses
 from vallum.policy.rows import GUARDED, INSIDE, Allowed, Rows, rows_of
 from vallum.policy.ruleset import Local, Ruleset, Way
@@ -166,7 +167,8 @@ def covering(cover: Cover, address: Packed) -> Tags:
 
 
 def _half(ruleset: Ruleset, way: Way, before: Half | None) -> Half:
-    isolated = [(local, side) for local in ruleset.locals if (side := side_of(local, way)).isolated]
+    side_in = attrgetter(way)
+    isolated = [(local, side) for local in ruleset.locals if (side := side_in(local)).policies]
     profiles = {address: side.name for local, side in isolated for address in local.addresses}
     sides = {side.name: side for _, side in isolated}
     rows = rows_of(sides, before.rows if before else None)
@@ -177,7 +179,7 @@ def _half(ruleset: Ruleset, way: Way, before: Half | None) -> Half:
         return Half(profiles, people, _kinds(mentioned), fresh, _cover(fresh), rows, shapes)
     pairs = list(_changed(before, rows, shapes))
     kinds, ranges, cover = _moved(before.kinds, pairs), before.ranges, before.cover
-    news = [(dict(_ranges(old)), dict(_ranges(new))) for old, new in pairs]
+    news = [(dict(_ranges(old)), dict(_ranges(new))) for old, new in pairs if _ranged(old) or _ranged(new)]
     if any(old != new for old, new in news):
         gone = {tag for old, _ in news for tag in old}
         stay = {tag: spans for tag, spans in ranges.items() if tag not in gone}
@@ -188,13 +190,12 @@ def _half(ruleset: Ruleset, way: Way, before: Half | None) -> Half:
 
 def _changed(before: Half, rows: Rows, shapes: Mapping[str, Shape]) -> Iterable[tuple[Shape | None, Shape | None]]:
     """(before, after) of every set that the rows mention and that is not the very same as it was."""
-    olds, mentioned, mentions = before.shapes, before.rows.mentions.keys(), rows.mentions.keys()
-    same = rows is before.rows
-    for id_ in [id_ for id_ in (mentions if same else mentions & mentioned) if olds[id_] is not shapes[id_]]:
-        yield olds[id_], shapes[id_]
-    if not same:
-        yield from ((None, shapes[id_]) for id_ in mentions - mentioned)
-        yield from ((olds[id_], None) for id_ in mentioned - mentions)
+    olds, was, now = before.shapes, before.rows.mentions, rows.mentions
+    moved = [id_ for id_ in now if olds.get(id_) is not shapes[id_]]
+    for id_ in moved if rows is before.rows else dict.fromkeys((*moved, *rows.named_otherwise(before.rows))):
+        old, new = olds[id_] if id_ in was else None, shapes[id_] if id_ in now else None
+        if old is not new:
+            yield old, new
 
 
 def _kinds(shapes: Iterable[Shape]) -> Map[int, Tags]:
@@ -236,6 +237,10 @@ def _tagged(shape: Shape | None) -> Iterable[tuple[str, BitMap]]:
         yield shape.id, shape.kinds
     if shape is not None and shape.guarded:
         yield shape.id + GUARDED, shape.guarded
+
+
+def _ranged(shape: Shape | None) -> bool:
+    return shape is not None and bool(shape.spans or shape.guarded)
 
 
 def _ranges(shape: Shape | None) -> Iterable[tuple[str, tuple[Span, ...]]]:

@@ -5,18 +5,21 @@ gives depends on the present snapshot only. What this file ignores: how a plane 
 pods' packets really go.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from itertools import chain
+from operator import attrgetter
 
 from vallum.model.address import Packed, by_name, pack
 from vallum.model.objects import Namespace, Pod, PodId
 from vallum.model.snapshot import Snapshot
 from vallum.policy.classify import Tables, classify
-from vallum.policy.index import Index, Moved
+from vallum.policy.index import Index, Moved, newest
 from vallum.policy.peers import Peers
 from vallum.policy.ruleset import Local, Ruleset, Side
 from vallum.policy.sets import Sets
 from vallum.policy.sides import Sides
+
+_INGRESS, _EGRESS = attrgetter("ingress"), attrgetter("egress")
 
 
 def compile_node(snapshot: Snapshot, node: str | None) -> Ruleset:
@@ -39,12 +42,12 @@ class Engine:
         self._sides = Sides(self.index, self._peers)
         self._mine: dict[PodId, Pod] = {}
         self._claims: dict[PodId, tuple[Packed, ...]] = {}
-        self._known: dict[PodId, Local] = {}
+        self._known: dict[PodId, Local] = {}  # sorted
         self._locals: tuple[Local, ...] = ()
         self._hosts: dict[str, frozenset[Packed]] = {}
-        self._used: dict[int, Side] | None = None
+        self._used: dict[int, Side] = {}
         self._wants: dict[int, tuple[str, ...]] = {}
-        self._needed: tuple[str, ...] = ()
+        self._needed: Counter[str] = Counter()
         self._tables: Tables | None = None
 
     def compile(self, snapshot: Snapshot) -> tuple[Ruleset, Tables]:
@@ -55,17 +58,31 @@ class Engine:
 
     def advance(self, snapshot: Snapshot) -> Ruleset:
         """The Ruleset of this snapshot, which may be older, newer or altogether another than the last."""
-        if self._take(snapshot) or self._used is None:
-            self._locals = tuple(self._known[id_] for id_ in sorted(self._known))
-            used = {id(side): side for local in self._locals for side in (local.ingress, local.egress)}
-            if self._used is None or used.keys() != self._used.keys():
-                self._wants = {key: self._wants.get(key) or _wants(side) for key, side in used.items()}
-                needed = dict.fromkeys(chain.from_iterable(self._wants.values()))
-                self._needed = tuple(needed)
-                self._peers.keep(needed)
-                self._sides.keep(used.values())
-                self._used = used
-        return Ruleset(self._node, self._locals, self._sets(self._needed), snapshot.revision)
+        if self._take(snapshot):
+            self._locals = tuple(self._known.values())
+            sides = [*map(_INGRESS, self._locals), *map(_EGRESS, self._locals)]
+            used = dict(zip(map(id, sides), sides, strict=True))
+            if used.keys() != self._used.keys():
+                self._use(used)
+        return Ruleset(self._node, self._locals, Sets(self.index.people, self._peers.shapes.copy()), snapshot.revision)
+
+    def _use(self, used: dict[int, Side]) -> None:
+        """The pods have these sides now: forget all that none of them needs. Those before are held until then, so
+        that no side can have the identity of another.
+        """
+        gone = []
+        for key in self._used.keys() - used.keys():
+            for id_ in self._wants.pop(key):
+                self._needed[id_] -= 1
+                if not self._needed[id_]:
+                    del self._needed[id_]
+                    gone.append(id_)
+        for key in used.keys() - self._used.keys():
+            self._wants[key] = _wants(used[key])
+            self._needed.update(self._wants[key])
+        self._peers.forget(gone, self._needed)
+        self._sides.keep(used)
+        self._used = used
 
     def _take(self, snapshot: Snapshot) -> bool:
         """Bring all that is known up to a snapshot. Reports whether anything about a local pod may have changed."""
@@ -78,11 +95,10 @@ class Engine:
         rehosted = before.nodes is not snapshot.nodes
         if rehosted:
             self._hosts.clear()
-        again = {
-            id_
-            for id_, pod in self._mine.items()
-            if rehosted or pod.id.namespace in stale or not moved.touched.isdisjoint(self._claims[id_])
-        }
+        untouched = moved.touched.isdisjoint
+        again = {id_ for id_, claims in self._claims.items() if not untouched(claims)}
+        if rehosted or stale:
+            again.update(id_ for id_ in self._mine if rehosted or id_.namespace in stale)
         for old, new in changes:
             if old is not None and old.id in self._mine:
                 del self._mine[old.id]
@@ -90,19 +106,24 @@ class Engine:
             if new is not None and self._node in (None, new.node):
                 self._mine[new.id] = new
                 again.add(new.id)
+        came = not again <= self._known.keys()
         for id_ in again:
             self._know(id_)
+        if came:
+            self._known = dict(sorted(self._known.items()))
         return bool(again)
 
     def _know(self, id_: PodId) -> None:
-        self._known.pop(id_, None)
-        self._claims.pop(id_, None)
         pod = self._mine.get(id_)
-        if pod is not None:
+        local = None if pod is None else self._local(pod)
+        if local is None:
+            self._known.pop(id_, None)
+        else:
+            self._known[id_] = local
+        if pod is None:
+            self._claims.pop(id_, None)
+        else:
             self._claims[id_] = self.index.claims(pod)
-            local = self._local(pod)
-            if local is not None:
-                self._known[id_] = local
 
     def _local(self, pod: Pod) -> Local | None:
         """The pod with its sides, None where it has no address (stances 6 and 7)."""
@@ -121,16 +142,17 @@ class Engine:
             found = self._hosts[node] = host_of(self._snapshot, node)
         return found
 
-    def _sets(self, ids: tuple[str, ...]) -> Sets:
-        shapes = self._peers.shapes
-        return Sets(self.index.people, dict(shapes) if len(ids) == len(shapes) else {id_: shapes[id_] for id_ in ids})
-
 
 def living(snapshot: Snapshot, *, by_names: bool) -> list[tuple[Pod, tuple[Packed, ...]]]:
     """Pods that count, sorted by id, each with the addresses it owns."""
-    index = Index(by_names=by_names)
-    index.update((None, pod) for pod in snapshot.pods.values())
-    found = ((pod, index.addresses(pod)) for _, pod in sorted(snapshot.pods.items()))
+    claims = Index(by_names=by_names).claims
+    owners: dict[Packed, Pod] = {}
+    for pod in snapshot.pods.values():
+        for packed in claims(pod):
+            owner = owners.get(packed)
+            if owner is None or newest(pod) > newest(owner):
+                owners[packed] = pod
+    found = ((pod, tuple(one for one in claims(pod) if owners[one] is pod)) for _, pod in sorted(snapshot.pods.items()))
     return [(pod, addresses) for pod, addresses in found if addresses]
 
 

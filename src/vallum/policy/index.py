@@ -17,6 +17,9 @@ from vallum.model.address import Packed, by_name, pack
 from vallum.model.objects import NamedPort, Pod, PodId
 from vallum.model.selector import Labels, Operator, Requirement, Selector
 
+_IN, _NOT_IN, _EXISTS = Operator.IN, Operator.NOT_IN, Operator.EXISTS
+"""By names of their own, because Python 3.11 looks members up slowly."""
+
 NOBODY = BitMap()
 """The empty answer. Bitmaps that leave this room are never changed in place."""
 
@@ -59,6 +62,7 @@ class Index:
         self._by_names = by_names
         self._numbers: dict[Kind, int] = {}
         self._free: list[int] = []
+        self._everybody = BitMap()
         self._rivals: dict[Packed, dict[PodId, Pod]] = {}
         self._spaces: dict[str, BitMap] = {}
         self._labels: dict[tuple[str, str], BitMap] = {}
@@ -105,7 +109,7 @@ class Index:
             return
         rivals = self._rivals.setdefault(packed, {owner.id: owner})
         rivals[pod.id] = pod
-        owners[packed] = max(rivals.values(), key=_newest)
+        owners[packed] = max(rivals.values(), key=newest)
 
     def _leave(self, owners: MapMutation[Packed, Pod], packed: Packed, pod: Pod) -> None:
         rivals = self._rivals.get(packed)
@@ -113,7 +117,7 @@ class Index:
             del owners[packed]
             return
         rivals.pop(pod.id, None)
-        owners[packed] = max(rivals.values(), key=_newest)
+        owners[packed] = max(rivals.values(), key=newest)
         if len(rivals) == 1:
             del self._rivals[packed]
 
@@ -160,6 +164,7 @@ class Index:
         if number is None:
             number = self._numbers[kind] = self._free.pop() if self._free else len(self.kinds)
             self.kinds[number] = kind
+            self._everybody.add(number)
             for table, key in self._places(kind):
                 bits = table.get(key)
                 if bits is None:
@@ -172,6 +177,7 @@ class Index:
         kind = self.kinds.pop(number)
         del self._numbers[kind]
         self._free.append(number)
+        self._everybody.discard(number)
         for table, key in self._places(kind):
             bits = table.get(key)
             if bits is not None:
@@ -196,33 +202,46 @@ class Index:
         """The kinds of a namespace."""
         return self._spaces.get(namespace, NOBODY)
 
+    def inside(self, namespaces: AbstractSet[str]) -> BitMap:
+        """The kinds of these namespaces. Where they are most, it is quicker to leave the others out."""
+        if 2 * len(namespaces) < len(self._spaces):
+            return BitMap.union(NOBODY, *map(self.space, namespaces))
+        others = self._spaces.keys() - namespaces
+        return self._everybody - BitMap.union(NOBODY, *map(self.space, others))
+
     def named(self, name: str, protocol: int) -> Mapping[int, BitMap]:
         """The kinds that have a port of this name, by the number that they give to it."""
         return self._ports.get((name, protocol), {})
 
     def select(self, selector: Selector, among: BitMap) -> BitMap:
         """The kinds among these whose labels match. May be `among` itself."""
-        for requirement in selector.requirements:
+        wanted = selector.requirements
+        if len(wanted) > 1:  # what leaves few goes first: that there are many to leave out costs little then
+            wanted = tuple(sorted(wanted, key=_leaves_many))
+        for requirement in wanted:
             among = self._narrow(requirement, among)
         return among
 
     def _narrow(self, requirement: Requirement, among: BitMap) -> BitMap:
-        match requirement.operator:
-            case Operator.IN:
-                return among & self._having(requirement)
-            case Operator.NOT_IN:  # an absent key satisfies it
-                return among - self._having(requirement)
-            case Operator.EXISTS:
-                return among & self._keys.get(requirement.key, NOBODY)
-            case Operator.DOES_NOT_EXIST:
-                return among - self._keys.get(requirement.key, NOBODY)
+        operator = requirement.operator
+        if operator is _IN:
+            return among & self._having(requirement)
+        if operator is _NOT_IN:  # an absent key satisfies it
+            return among - self._having(requirement)
+        having = self._keys.get(requirement.key, NOBODY)
+        return among & having if operator is _EXISTS else among - having
 
     def _having(self, requirement: Requirement) -> BitMap:
-        key, values = requirement.key, requirement.values
+        key, _, values = requirement
         if len(values) == 1:
             return self._labels.get((key, values[0]), NOBODY)
         return BitMap.union(NOBODY, *(self._labels.get((key, value), NOBODY) for value in values))
 
 
-def _newest(pod: Pod) -> tuple[str, PodId]:
+def _leaves_many(requirement: Requirement) -> bool:
+    return requirement.operator is not _IN
+
+
+def newest(pod: Pod) -> tuple[str, PodId]:
+    """Of pods that claim one address, the one for which this is greatest has it (stance 7)."""
     return pod.created, pod.id

@@ -4,13 +4,13 @@ A set is named by a hash of its selector, not of its members, so it keeps its na
 that appears is tested only against sets whose anchor it carries (an inverted index), not against all.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
 from pyroaring import BitMap
 
-from vallum.model.address import Packed, span
+from vallum.model.address import Network, Packed, pack, show, span
 from vallum.model.objects import Block, Namespace, Peer
 from vallum.model.selector import EVERYTHING, Operator, Selector
 from vallum.policy.index import NOBODY, Index, Kind, Moved
@@ -19,6 +19,9 @@ from vallum.policy.sets import Shape, Span
 
 _AFRESH = 64
 """When more kinds than this come and go at once, evaluating every selector again is quicker than following."""
+
+_IN = Operator.IN
+"""By its own name, because Python 3.11 looks members up slowly."""
 
 Anchor = tuple[str, ...]
 
@@ -40,7 +43,7 @@ class _Origin(NamedTuple):
         if self.spaces is None:
             return [("namespace", self.namespace)]
         for requirement in self.pods.requirements:
-            if requirement.operator is Operator.IN:
+            if requirement.operator is _IN:
                 return [("label", requirement.key, value) for value in requirement.values]
         return [("anywhere",)]
 
@@ -54,8 +57,8 @@ class Peers:
         self._spaces: Mapping[str, Namespace] = {}
         self._carrying: dict[tuple[str, str], set[str]] = {}
         self._origins: dict[str, _Origin] = {}
-        self._where: dict[str, frozenset[str]] = {}
-        self._spelled: dict[_Origin, tuple[str, str]] = {}
+        self._ids: dict[str, str] = {}
+        self._fresh: list[str] = []
         self._anchored: dict[Anchor, dict[str, None]] = {}
         self._names: dict[Selector, frozenset[str]] = {}
         self._meant: dict[Selector, BitMap] = {}
@@ -70,21 +73,19 @@ class Peers:
                 self.shapes[id_] = Shape(id_, text, spans=_spans(block))
             return id_
         if peer.pods is None and peer.namespaces is None:
-            return self._put(Shape(digest("nothing"), "nothing"))
+            return self._put(Shape(self._id("nothing"), "nothing"))
         pods = peer.pods or EVERYTHING
-        origin = _Origin(pods, peer.namespaces, namespace if peer.namespaces is None else "")
-        named = self._spelled.get(origin)
-        if named is None:
-            where = f"in {namespace}" if peer.namespaces is None else f"in namespaces {peer.namespaces}"
-            text = f"pods {pods} {where}"
-            named = self._spelled[origin] = self._id(text), text
-        id_, text = named
+        where = f"in {namespace}" if peer.namespaces is None else f"in namespaces {peer.namespaces!s}"
+        text = f"pods {pods!s} {where}"
+        id_ = self._id(text)
         if id_ not in self.shapes:
+            origin = _Origin(pods, peer.namespaces, namespace if peer.namespaces is None else "")
             self._origins[id_] = origin
-            if origin.spaces is not None:
-                self._where[id_] = self._named(origin.spaces)
             for anchor in origin.anchors():
-                self._anchored.setdefault(anchor, {})[id_] = None
+                anchored = self._anchored.get(anchor)
+                if anchored is None:
+                    anchored = self._anchored[anchor] = {}
+                anchored[id_] = None
             self.shapes[id_] = Shape(id_, text, self._select(origin))
         return id_
 
@@ -93,39 +94,42 @@ class Peers:
         among = "any" if ids is None else " or ".join(self.shapes[id_].text for id_ in ids)
         chosen = [self.shapes[id_] for id_ in ids or ()]
         inside = merged(span for shape in chosen for span in shape.spans)
+        asked = BitMap.union(NOBODY, *(shape.kinds for shape in chosen))
         for number, having in sorted(self._index.named(name, protocol).items()):
-            kinds = having if ids is None else BitMap.union(NOBODY, *(having & shape.kinds for shape in chosen))
+            kinds = BitMap(having) if ids is None else having & asked
             guarded = having - kinds if inside else NOBODY
             if kinds or guarded:
                 text = f"{among}, whose {name}/{protocol} is {number}"
-                yield number, self._put(Shape(self._id(text), text, BitMap(kinds), (), guarded, inside))
+                yield number, self._put(Shape(self._id(text), text, kinds, (), guarded, inside))
 
-    def keep(self, ids: Mapping[str, object]) -> None:
-        """Forget every set but these."""
-        for id_ in self.shapes.keys() - ids.keys():
-            del self.shapes[id_]
-            self._where.pop(id_, None)
+    def forget(self, ids: Iterable[str], needed: Container[str]) -> None:
+        """Forget these sets, and those that came since the last time, as far as they are not needed."""
+        gone = [id_ for id_ in {*ids, *self._fresh} if id_ not in needed]
+        self._fresh.clear()
+        for id_ in gone:
+            del self._ids[self.shapes.pop(id_).text]
             origin = self._origins.pop(id_, None)
             for anchor in origin.anchors() if origin else ():
                 del self._anchored[anchor][id_]
                 if not self._anchored[anchor]:
                     del self._anchored[anchor]
-        if len(self._spelled) > 2 * len(self._origins) + _AFRESH:
-            self._spelled = {origin: self._spelled[origin] for origin in self._origins.values()}
         if len(self._names) > len(self._origins):
             meant = {origin.spaces for origin in self._origins.values()}
             self._names = {selector: names for selector, names in self._names.items() if selector in meant}
+            self._meant.clear()
 
     def follow(self, moved: Moved, spaces: Mapping[str, Namespace], relabelled: Collection[str]) -> None:
-        """Bring the shapes up to kinds that came and went, and to namespaces whose labels changed."""
+        """Bring the shapes up to kinds that came and went, and to namespaces whose labels changed.
+
+        Those of named ports follow when `with_port` is asked again, as it must be where a kind with such a port moved.
+        """
         self._relabel(spaces, relabelled)
         self._meant.clear()
         stale = self._rename(relabelled) if relabelled else set()
         if len(moved.born) + len(moved.died) > _AFRESH:
             stale = set(self._origins)
-        unanchored = self.shapes.keys() - self._origins.keys() if moved.died else ()
         for number, kind in moved.died:
-            for id_ in (*self._selecting(kind), *unanchored):
+            for id_ in self._selecting(kind):
                 shape = self.shapes[id_]
                 if number in shape.kinds and id_ not in stale:
                     self.shapes[id_] = shape.of(shape.kinds - BitMap([number]))
@@ -148,9 +152,14 @@ class Peers:
         return shape.id
 
     def _id(self, text: str) -> str:
-        id_ = digest(text)
-        if id_ in self.shapes and self.shapes[id_].text != text:
-            raise AssertionError(f"two peer sets are named {id_}: {text!r} and {self.shapes[id_].text!r}")
+        """The name of the set that the text describes, which has to be put under it."""
+        id_ = self._ids.get(text)
+        if id_ is None:
+            id_ = digest(text)
+            if id_ in self.shapes:
+                raise AssertionError(f"two peer sets are named {id_}: {text!r} and {self.shapes[id_].text!r}")
+            self._ids[text] = id_
+            self._fresh.append(id_)
         return id_
 
     def _relabel(self, spaces: Mapping[str, Namespace], relabelled: Iterable[str]) -> None:
@@ -176,28 +185,27 @@ class Peers:
             if now != names:
                 self._names[selector] = now
                 changed.add(selector)
-        stale = {id_ for id_, origin in self._origins.items() if origin.spaces in changed} if changed else set()
-        for id_ in stale:
-            self._where[id_] = self._names[self._origins[id_].spaces]  # type: ignore[index] # in changed: it has one
-        return stale
+        return {id_ for id_, origin in self._origins.items() if origin.spaces in changed} if changed else set()
 
     def _selecting(self, kind: Kind) -> Iterator[str]:
-        labels, namespace, everywhere = dict(kind.labels), kind.namespace, frozenset({kind.namespace})
+        """The sets that mean kinds like this one."""
+        labels, namespace = dict(kind.labels), kind.namespace
         anchors: list[Anchor] = [("namespace", namespace), ("anywhere",)]
         anchors += [("label", key, value) for key, value in kind.labels]
         for anchor in anchors:
             for id_ in self._anchored.get(anchor, ()):
-                if namespace in self._where.get(id_, everywhere) and matches(self._origins[id_].pods, labels):
+                pods, spaces, _ = self._origins[id_]
+                if (spaces is None or namespace in self._names[spaces]) and matches(pods, labels):
                     yield id_
 
     def _select(self, origin: _Origin) -> BitMap:
         if origin.spaces is None:
             found = self._index.space(origin.namespace)
-        elif origin.spaces in self._meant:
-            found = self._meant[origin.spaces]
         else:
-            names = self._named(origin.spaces)
-            found = self._meant[origin.spaces] = BitMap.union(NOBODY, *map(self._index.space, names))
+            meant = self._meant.get(origin.spaces)
+            if meant is None:
+                meant = self._meant[origin.spaces] = self._index.inside(self._named(origin.spaces))
+            found = meant
         chosen = self._index.select(origin.pods, found)
         return BitMap(chosen) if chosen is found else chosen
 
@@ -214,7 +222,7 @@ class Peers:
     def _candidates(self, selector: Selector) -> Iterable[str]:
         """The namespaces that may match: those under one label that must have given values, if there is one."""
         for requirement in selector.requirements:
-            if requirement.operator is Operator.IN:
+            if requirement.operator is _IN:
                 return {
                     name for value in requirement.values for name in self._carrying.get((requirement.key, value), ())
                 }
@@ -222,7 +230,12 @@ class Peers:
 
 
 def _block_text(block: Block) -> str:
-    return str(block.network) + "".join(f" except {net}" for net in block.excepts)
+    return _text(block.network) + "".join(f" except {_text(net)}" for net in block.excepts)
+
+
+def _text(network: Network) -> str:
+    """As `str` gives it, in a third of the time."""
+    return f"{show(pack(network.network_address))}/{network.prefixlen}"
 
 
 def _spans(block: Block) -> tuple[Span, ...]:

@@ -4,7 +4,7 @@ A class of addresses is named by a hash of what may be done with it, so it keeps
 change, and the same world gives the same names by whatever way it came about.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -50,7 +50,7 @@ class Rows:
     terms: Mapping[str, Term]
     asked: frozenset[frozenset[PortMatch]]
     ports: PortClasses
-    mentions: Mapping[str, Mention]
+    mentions: dict[str, Mention]
     classes: dict[Matches, Allowed]
     numbers: dict[frozenset[str], int] = field(default_factory=lambda: {frozenset(): 0})
     known: dict[int, Row] = field(default_factory=dict)
@@ -79,6 +79,13 @@ class Rows:
         """What a profile may exchange with a class."""
         row = self.known[number]
         return row[profile] if profile in row else self.known[0].get(profile, NOTHING)
+
+    def named_otherwise(self, before: "Rows") -> Iterator[str]:
+        """The peer sets that profiles name which are not the same in both; some of them more than once."""
+        for one, other in ((self.terms, before.terms), (before.terms, self.terms)):
+            for name, term in one.items():
+                if other.get(name) is not term:
+                    yield from term.peers
 
     def _anybody(self) -> Row:
         found = {name: self._class(term.anybody) for name, term in self.terms.items() if term.anybody != NO_PORT}
@@ -113,7 +120,7 @@ def rows_of(sides: Mapping[str, Side], before: Rows | None = None) -> Rows:
     same = {matches: matches for matches in before.asked} if before else {}  # equal ones one object: quick to compare
     terms = {name: old[name] if name in kept else _term(side, same) for name, side in sides.items()}
     asked = frozenset[frozenset[PortMatch]]().union(*(term.asked for term in terms.values()))
-    mentions = dict(before.mentions) if before else {}
+    mentions = before.mentions.copy() if before else {}  # copy() is much quicker than dict() where entries left holes
     for name in old.keys() - kept:
         for id_ in old[name].peers:
             rest = tuple(entry for entry in mentions.pop(id_) if entry[0] != name)

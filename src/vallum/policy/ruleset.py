@@ -6,6 +6,7 @@ Speaks of pods, peers, ports and reasons; never of chains, hooks, marks or famil
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from typing import NamedTuple
 
 from vallum.model.address import Packed, family
 from vallum.model.objects import SCTP, PodId, PolicyId
@@ -40,8 +41,7 @@ class Feature(StrEnum):
     TIERS = "tiers"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class PortMatch:
+class PortMatch(NamedTuple):
     """A range of ports of one protocol, both ends included. 0-65535 is the whole protocol."""
 
     protocol: int
@@ -61,8 +61,7 @@ class RuleRef:
         return f"{self.policy} {self.way}[{self.index}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule of a side. `peers` None: any address. `ports` None: everything, portless protocols too."""
 
     peers: tuple[str, ...] | None

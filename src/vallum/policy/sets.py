@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pyroaring import BitMap
 
@@ -18,8 +19,7 @@ Span = tuple[Packed, Packed]
 """First and last address of a range."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """Kinds and address ranges that a rule names together.
 
     `spans` are disjoint and sorted, exceptions already cut out. Of the `guarded` kinds only the addresses `inside`

@@ -4,7 +4,7 @@ One Side serves all kinds that share policies and, where it matters, named ports
 namespace until a policy or a kind there changes; the result depends on the present policies and kinds only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -92,12 +92,13 @@ class Sides:
             )
         return both
 
-    def keep(self, sides: Iterable[Side]) -> None:
-        """Forget every side but these. A kind that has one which is forgotten gets it made again when it is asked for:
-        as long as the kind has it, no other side can have its identity.
+    def keep(self, sides: Mapping[int, Side]) -> None:
+        """Forget every side but these, given by identity. A kind that has one which is forgotten gets it made again
+        when it is asked for: as long as the kind has it, no other side can have its identity.
         """
-        for gone in self._living.keys() - {id(OPEN), *map(id, sides)}:
-            del self._made[self._living.pop(gone)]
+        for gone in self._living.keys() - sides.keys():
+            if gone != id(OPEN):
+                del self._made[self._living.pop(gone)]
 
     def _selecting(self, namespace: str) -> dict[int, list[Policy]]:
         """The policies that select each kind of a namespace, by name."""
