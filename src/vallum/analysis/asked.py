@@ -6,7 +6,6 @@ long as it lives; whoever keeps them up to date across worlds offers the same me
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from functools import cached_property
 
 from vallum.model.address import Packed, pack
@@ -57,8 +56,8 @@ class Asked:
             return Spaces.of(coming)
         return Spaces.of(
             (
-                *(replace(one, ingress=None) for one in leaving if one.egress is not None),
-                *(replace(one, egress=None) for one in coming if one.ingress is not None),
+                *(Policy(one.id, one.pods, None, one.egress) for one in leaving if one.egress is not None),
+                *(Policy(one.id, one.pods, one.ingress, None) for one in coming if one.ingress is not None),
             )
         )
 

@@ -4,9 +4,9 @@ Candidates only: `near` judges them again, because a step may do more than one t
 first and spelled out only where they may be among the nearest. Ignores which of them is shown.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice, product
 from typing import NamedTuple
 
@@ -25,12 +25,13 @@ from vallum.model.objects import (
     PolicyRule,
 )
 from vallum.model.packet import PORTED, Packet
-from vallum.model.selector import EVERYTHING, Labels, Operator, Requirement, Selector
+from vallum.model.selector import Operator, Requirement, Selector
 from vallum.model.snapshot import Snapshot
 from vallum.policy.ruleset import RuleRef, Way
 from vallum.policy.selectors import holds, matches
 
 Steps = tuple[Step, ...]
+Facts = tuple[object, ...]
 _ByKey = dict[str, list[Requirement]]
 _LOOKS = 256
 """Addresses of a block that are looked at for one that nobody has."""
@@ -97,11 +98,12 @@ def rules_of(policy: Policy, way: Way) -> tuple[PolicyRule, ...] | None:
     return policy.ingress if way is Way.INGRESS else policy.egress
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Gap:
     """One side of one packet: what lies between it and a rule.
 
-    `remote` is the other end, `target` the pod at the destination; `owner` knows the addresses of all pods.
+    `remote` is the other end, `target` the pod at the destination; `owner` knows the addresses of all pods. What many
+    rules ask of the remote end is found out once.
     """
 
     snapshot: Snapshot
@@ -111,10 +113,37 @@ class Gap:
     target: PodId | None
     owner: Owner
 
-    @property
+    @cached_property
+    def facts(self) -> Facts:
+        """All that decides what lies between: gaps of one world that have the same facts are alike."""
+        packet, target, id_ = self.packet, self.target, self.remote.pod
+        ports = self.snapshot.pods[target].ports if target else ()
+        asked = (self.way, packet.source, packet.destination, packet.protocol, packet.dport, target, ports)
+        if id_ is None:
+            return *asked, self.remote.text
+        space = self.snapshot.namespaces.get(id_.namespace)
+        return *asked, self.remote.text, id_, self.snapshot.pods[id_].labels, space.labels if space else None
+
+    @cached_property
     def _address(self) -> Packed:
         """The remote end's."""
         return self.packet.source if self.way is Way.INGRESS else self.packet.destination
+
+    @cached_property
+    def _versions(self) -> set[int]:
+        """Families of the packet's addresses."""
+        return {family(self.packet.source), family(self.packet.destination)} - {0}
+
+    @cached_property
+    def _carried(self) -> dict[str, str]:
+        """The labels of the remote pod."""
+        return dict(self.snapshot.pods[self.remote.pod].labels) if self.remote.pod else {}
+
+    @cached_property
+    def _around(self) -> dict[str, str] | None:
+        """The labels of its namespace, where there is one."""
+        space = self.snapshot.namespaces.get(self.remote.pod.namespace) if self.remote.pod else None
+        return dict(space.labels) if space else None
 
     def of(self, rule: PolicyRule, namespace: str) -> Lack:
         """What a rule of a policy in this namespace lacks."""
@@ -138,18 +167,17 @@ class Gap:
 
     def _selected(self, peer: Peer, namespace: str) -> Iterator[Cure]:
         """A selector admits pods only, and where it names no namespaces those of the policy's own."""
-        id_ = self.remote.pod
-        if id_ is None or (peer.pods is None and peer.namespaces is None):
+        id_, pods, spaces = self.remote.pod, peer.pods, peer.namespaces
+        if id_ is None or (pods is None and spaces is None):
             return
-        if peer.namespaces is None and id_.namespace != namespace:
+        if spaces is None and id_.namespace != namespace:
             return
-        on_pod = _lacking(peer.pods or EVERYTHING, self.snapshot.pods[id_].labels)
+        on_pod = _lacking(pods, self._carried) if pods else {}
         on_space: _ByKey = {}
-        if peer.namespaces is not None:
-            space = self.snapshot.namespaces.get(id_.namespace)
-            if space is None:
+        if spaces is not None:
+            if self._around is None:
                 return
-            on_space = _lacking(peer.namespaces, space.labels)
+            on_space = _lacking(spaces, self._around)
             if NAME_LABEL in on_space:
                 return
         if on_pod or on_space:
@@ -159,8 +187,7 @@ class Gap:
 
     def _block(self, block: Block) -> Iterator[Cure]:
         """The address is inside already, or another one of this family would be. A name alone fits either family."""
-        versions = {family(self.packet.source), family(self.packet.destination)} - {0}
-        if versions and versions != {block.network.version}:
+        if self._versions and self._versions != {block.network.version}:
             return
         if _holds(block, self._address):
             yield _FITS
@@ -189,26 +216,31 @@ class Gap:
         if not rule.ports:
             yield _FITS
         for entry in rule.ports or ():
-            other: Steps = ()
-            if entry.protocol != self.packet.protocol:
-                other = (Protocol(entry.protocol, self.packet.protocol),)
-            yield from (_cure((*other, *steps)) for steps in self._numbers(entry))
+            if entry.protocol == self.packet.protocol:
+                yield from self._numbers(entry)
+            else:
+                other = Protocol(entry.protocol, self.packet.protocol)
+                yield from (Cure(1 + cure.steps, partial(_with, other, cure)) for cure in self._numbers(entry))
 
-    def _numbers(self, entry: PolicyPort) -> Iterator[Steps]:
+    def _numbers(self, entry: PolicyPort) -> Iterator[Cure]:
         if isinstance(entry.port, str):
             yield from self._named(entry.port, entry.protocol)
         elif entry.port is None:
-            yield ()
+            yield _FITS
         else:
             yield self._numbered(entry.port, entry.end or entry.port)
 
-    def _numbered(self, first: int, last: int, name: str = "") -> Steps:
-        asked = self.packet.dport if self.packet.protocol in PORTED else 0
-        if first <= asked <= last:
-            return ()
-        return (Port(first, last, min(max(asked, first), last), asked, name),)
+    @cached_property
+    def _asked(self) -> int:
+        return self.packet.dport if self.packet.protocol in PORTED else 0
 
-    def _named(self, name: str, protocol: int) -> Iterator[Steps]:
+    def _numbered(self, first: int, last: int, name: str = "") -> Cure:
+        asked = self._asked
+        if first <= asked <= last:
+            return _FITS
+        return Cure(1, lambda: ((Port(first, last, min(max(asked, first), last), asked, name),),))
+
+    def _named(self, name: str, protocol: int) -> Iterator[Cure]:
         """The numbers that the destination pod gives to the name; where it gives none, it could."""
         id_ = self.target
         if id_ is None:
@@ -219,14 +251,14 @@ class Gap:
         for number in numbers:
             yield self._numbered(number, number, f"{name} on {id_}")
         if not numbers and self.packet.protocol in PORTED:
-            yield (PortName(id_, NamedPort(name, protocol, self.packet.dport)),)
+            yield Cure(1, lambda: ((PortName(id_, NamedPort(name, protocol, self.packet.dport)),),))
 
 
-def _cure(steps: Steps) -> Cure:
-    return Cure(len(steps), lambda: (steps,))
+def _with(step: Step, cure: Cure) -> Iterator[Steps]:
+    return ((step, *steps) for steps in cure.spelled())
 
 
-_FITS = _cure(())
+_FITS = Cure(0, lambda: ((),))
 
 
 def _fewest(cures: list[Cure], count: int) -> list[Steps]:
@@ -253,18 +285,20 @@ def _labelled(id_: PodId, on_pod: _ByKey, on_space: _ByKey) -> Iterator[Steps]:
     return product(*pods, *spaces)
 
 
-def _lacking(selector: Selector, labels: Labels) -> _ByKey:
+def _lacking(selector: Selector, labels: Mapping[str, str]) -> _ByKey:
     """All that a selector asks of the labels that do not satisfy it."""
-    mapping = dict(labels)
-    failing = dict.fromkeys(one.key for one in selector.requirements if not holds(one, mapping))
+    failing = dict.fromkeys([one.key for one in selector.requirements if not holds(one, labels)])
     return {key: [one for one in selector.requirements if one.key == key] for key in failing}
 
 
 def _values(key: str, requirements: list[Requirement]) -> list[str | None]:
     """What the label could be: a value that is asked for, no label at all, or a value that nobody excludes."""
-    asked = [value for one in requirements if one.operator is Operator.IN for value in one.values]
-    excluded = {value for one in requirements if one.operator is Operator.NOT_IN for value in one.values}
-    fresh = next(text for text in ("", *map("x".__mul__, range(1, len(excluded) + 2))) if text not in excluded)
+    asked: list[str | None] = [value for one in requirements if one.operator is Operator.IN for value in one.values]
+    offered = dict.fromkeys(asked or [None, _fresh(requirements)])
     selector = Selector(tuple(requirements))
-    offered: list[str | None] = [*asked, None, fresh]
-    return [value for value in dict.fromkeys(offered) if matches(selector, {} if value is None else {key: value})]
+    return [value for value in offered if matches(selector, {} if value is None else {key: value})]
+
+
+def _fresh(requirements: list[Requirement]) -> str:
+    excluded = {value for one in requirements if one.operator is Operator.NOT_IN for value in one.values}
+    return next(text for text in ("", *map("x".__mul__, range(1, len(excluded) + 2))) if text not in excluded)

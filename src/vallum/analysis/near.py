@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vallum.analysis.asked import Asked
-from vallum.analysis.misses import Gap, Miss, misses
+from vallum.analysis.misses import Facts, Gap, Miss, misses
 from vallum.analysis.probe import End, Ends, Probe, named_pod, packet_between
 from vallum.analysis.screen import Owners, Screen, owners_in
 from vallum.analysis.steps import Step, apply
@@ -103,6 +103,7 @@ class Question:
         self._moments: dict[tuple[Step, ...], _Moment] = {}
         self._screened: dict[tuple[Step, ...], Verdict | None] = {}
         self._judged: dict[tuple[Step, ...], Verdict] = {}
+        self._missed: dict[Facts, tuple[int, list[Miss]]] = {}
         ends = Ends(asked.snapshot, asked.owner)
         named = (probe.source_end, probe.target_end)
         hosted = [named_pod(text) for text in named if "/" in text]
@@ -134,18 +135,26 @@ class Question:
         if found is None:
             snapshot, probe = apply(steps, self._world, self._probe)
             owners = self._owners(snapshot)
-            ends = Ends(snapshot, lambda address: local.pod if (local := owners.get(address)) else None)
-            source, target = ends.end(probe.source_end), ends.end(probe.target_end)
+            source, target = self._ends(snapshot, owners, probe)
             found = _Moment(snapshot, owners, source, target, packet_between(source, target, probe))
             self._moments[steps] = found
         return found
 
+    def _ends(self, snapshot: Snapshot, owners: Owners, probe: Probe) -> tuple[End, End]:
+        """Both ends after some steps, of which few change one."""
+        named, first = (probe.source_end, probe.target_end), self._moments.get(())
+        if first and owners is self._here and named == (first.source.text, first.target.text):
+            return first.source, first.target
+        ends = Ends(snapshot, lambda address: local.pod if (local := owners.get(address)) else None)
+        return ends.end(named[0]), ends.end(named[1])
+
     def verdict(self, steps: tuple[Step, ...] = ()) -> Verdict:
         """The verdict after these steps, from the compiler and the judge. Raises InputError where nothing is asked."""
-        if steps not in self._judged:
+        found = self._judged.get(steps)
+        if found is None:
             moment = self._after(steps)
-            self._judged[steps] = judge(self._engine.advance(moment.snapshot), moment.packet)
-        return self._judged[steps]
+            found = self._judged[steps] = judge(self._engine.advance(moment.snapshot), moment.packet)
+        return found
 
     def screened(self, steps: tuple[Step, ...]) -> Verdict | None:
         """The verdict after these steps as the policies read; None where the question cannot be asked any more."""
@@ -163,7 +172,13 @@ class Question:
         moment = self._after(steps)
         remote = moment.source if way is Way.INGRESS else moment.target
         gap = Gap(moment.snapshot, moment.packet, way, remote, moment.target.pod, self._asked.owner)
-        return misses(gap, side_of(verdict, way).policies, count)
+        policies = side_of(verdict, way).policies
+        key = (policies, *gap.facts)
+        known, found = self._missed.get(key, (0, []))
+        if known < count:
+            found = misses(gap, policies, count)
+            self._missed[key] = count, found
+        return found[:count]
 
     def passes(self, steps: tuple[Step, ...]) -> bool:
         """Reports whether the packet passes after these steps."""

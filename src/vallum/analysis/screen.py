@@ -6,7 +6,7 @@ compiling, and it must say what the compiler and the judge say (tested). Ignores
 
 from collections.abc import Mapping
 
-from vallum.analysis.misses import Gap, rules_of
+from vallum.analysis.misses import Facts, Gap, rules_of
 from vallum.analysis.probe import End, Owner
 from vallum.model.address import Packed
 from vallum.model.objects import PodId, Policy, PolicyId
@@ -33,13 +33,16 @@ def owners_in(snapshot: Snapshot) -> Owners:
 
 
 class Screen:
-    """The policies of a small world that does not change them. Which of them select a pod is found out once."""
+    """The policies of a small world that does not change them. Which of them select a pod is found out once, and so is
+    what they say of the same facts.
+    """
 
     def __init__(self, policies: Spaces[PolicyId, Policy], owner: Owner) -> None:
         """`owner` knows the addresses of all pods."""
         self._policies = policies
         self._owner = owner
         self._known: dict[tuple[str, Labels], list[Policy]] = {}
+        self._said: dict[Facts, Why] = {}
 
     def __call__(self, snapshot: Snapshot, owners: Owners, packet: Packet) -> Verdict:
         """Whether the packet passes, and which policies isolate each side."""
@@ -49,14 +52,14 @@ class Screen:
             return local.pod if local else None
 
         def side(local: Local, way: Way, remote: Packed, packet: Packet) -> Why:
-            selecting = self._selecting(local.pod.namespace, snapshot.pods[local.pod].labels)
-            rules = [(policy.id, found) for policy in selecting if (found := rules_of(policy, way)) is not None]
-            if not rules:
-                return Why(Reason.NOT_ISOLATED, "")
             there = End("", at(remote), (remote,))
             gap = Gap(snapshot, packet, way, there, at(packet.destination), self._owner)
-            fits = any(gap.admits(rule, id_.namespace) for id_, found in rules for rule in found)
-            return Why(Reason.RULE if fits else Reason.ISOLATED, "", tuple(id_ for id_, _ in rules))
+            namespace, carried = local.pod.namespace, snapshot.pods[local.pod].labels
+            key = (namespace, carried, *gap.facts)
+            found = self._said.get(key)
+            if found is None:
+                found = self._said[key] = _read(gap, self._selecting(namespace, carried))
+            return found
 
         return judge_flow(owners, packet, side)
 
@@ -67,3 +70,11 @@ class Screen:
             labels, here = dict(carried), sorted(self._policies.inside(namespace).items())
             found = self._known[namespace, carried] = [one for _, one in here if matches(one.pods, labels)]
         return found
+
+
+def _read(gap: Gap, selecting: list[Policy]) -> Why:
+    rules = [(policy.id, found) for policy in selecting if (found := rules_of(policy, gap.way)) is not None]
+    if not rules:
+        return Why(Reason.NOT_ISOLATED, "")
+    fits = any(gap.admits(rule, id_.namespace) for id_, found in rules for rule in found)
+    return Why(Reason.RULE if fits else Reason.ISOLATED, "", tuple(id_ for id_, _ in rules))

@@ -4,8 +4,8 @@ A step changes the world or the question, never a policy. Which steps would help
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from vallum.analysis.probe import Probe
 from vallum.model.address import Address
@@ -17,8 +17,7 @@ from vallum.model.snapshot import Snapshot
 Question = tuple[Snapshot, Probe]
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     """A label of a pod is set, or removed where `value` is None. `value` "" is any value, as for Exists."""
 
     pod: PodId
@@ -45,8 +44,7 @@ class Label:
         return replace(snapshot, pods=snapshot.pods.changed({self.pod: changed})), probe
 
 
-@dataclass(frozen=True, slots=True)
-class NamespaceLabel:
+class NamespaceLabel(NamedTuple):
     """A label of a namespace is set or removed."""
 
     namespace: str
@@ -73,8 +71,7 @@ class NamespaceLabel:
         return replace(snapshot, namespaces={**snapshot.namespaces, self.namespace: changed}), probe
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(NamedTuple):
     """Another port is asked: one of `first` to `last`, of which `number` is nearest. `name`: what the rule calls it."""
 
     first: int
@@ -103,8 +100,7 @@ class Port:
         return snapshot, replace(probe, port=self.number)
 
 
-@dataclass(frozen=True, slots=True)
-class Protocol:
+class Protocol(NamedTuple):
     """Another protocol is asked."""
 
     protocol: int
@@ -129,8 +125,7 @@ class Protocol:
         return snapshot, replace(probe, protocol=self.protocol, port=port, icmp_type=None)
 
 
-@dataclass(frozen=True, slots=True)
-class PortName:
+class PortName(NamedTuple):
     """The pod gives the asked port the name that the rule asks for."""
 
     pod: PodId
@@ -163,8 +158,7 @@ class PortName:
         return replace(snapshot, pods=snapshot.pods.changed({self.pod: changed})), probe
 
 
-@dataclass(frozen=True, slots=True)
-class Inside:
+class Inside(NamedTuple):
     """An end has an address inside of a block; `address` is one. `pod` None: the end is no pod but an address."""
 
     end: str
