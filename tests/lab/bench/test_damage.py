@@ -11,8 +11,7 @@ LISTING = """\
 table inet vallum { # handle 3
 	chain judge { # handle 1
 		type filter hook postrouting priority srcnat - 10; policy accept;
-		ct direction reply goto b_reply # handle 40
-		meta nfproto ipv4 goto b_v4o # handle 41
+		goto b_anew # handle 40
 	}
 
 	chain a_v4o { # handle 7

@@ -136,10 +136,8 @@ _SOURCE6 = (
     'iif != "lo" ip6 saddr @~own6 goto ~spoofed',  # the kernel believes this one of IPv6
 )
 _ORIENT = ("ct direction reply goto ~reply", "meta nfproto ipv4 goto ~v4o", "goto ~v6o")
+"""No map within a rule of a chain that changes: the kernel empties it with the rule, and packets are still before it."""
 _REPLY = ("meta nfproto ipv4 goto ~v4r", "goto ~v6r")
-"""Comparisons, no map within a rule: this chain is written anew with every change, and the kernel empties the map of a
-rule that goes while a packet may still be before it; what found nothing there would pass unjudged.
-"""
 
 
 def frame_chains(tables: Tables, node: LocalNode, *, marks: bool) -> Iterator[tuple[str, Chain]]:
@@ -147,31 +145,36 @@ def frame_chains(tables: Tables, node: LocalNode, *, marks: bool) -> Iterator[tu
     rule = _BRIDGED4 if any(attachment.bridged for attachment in node.attachments) else _SOURCE4
     source4 = _source4([address for address in tables.owners if family(address) == 4], rule)
     known = (f"{CURRENT} accept",) if marks else ()
-    remember = (_REMEMBER,) if marks else ()
+    allowed = ("goto ~allowed",) if marks else ()
     hook = "type filter hook postrouting priority 90; policy accept;"
-    yield "judge", Chain((source4, "meta nfproto ipv6 jump ~leaving6", *known, *_ORIENT), hook)
+    yield "judge", Chain((source4, "meta nfproto ipv6 jump ~leaving6", *known, "goto ~anew"), hook)
     egress = tuple(
         f"{which} {_isolated(look)}"
         for look in LOOKS
         if _to_node(look)
         for which in ("ct direction original", f"ct state invalid,untracked {_ICMP_ERROR[look.version]}")
     )
-    first = tuple(f"ct direction original {rule}" for rule in remember)
     unknown = ("jump ~unknown",) if node.closed else ()
     own_hook = "type filter hook input priority 90; policy accept;"
-    yield "own_node", Chain((source4, "meta nfproto ipv6 jump ~source6", *known, *egress, *unknown, *first), own_hook)
-    yield "~leaving6", Chain(_LEAVING6)
+    yield "own_node", Chain((source4, "meta nfproto ipv6 jump ~source6", *known, "goto ~input"), own_hook)
+    yield "~input", Chain((*egress, *unknown, *(f"ct direction original {rule}" for rule in allowed)))
+    yield "~anew", Chain(_ORIENT)
     yield "~reply", Chain(_REPLY)
+    yield "~leaving6", Chain(_LEAVING6)
     yield "~source6", Chain(_SOURCE6)
     yield "~spoofed", Chain(_recorded_drop(SPOOFED))
     if unknown:
         yield "~unknown", Chain(tuple(_unknown(node.closed)))
         yield "~closed", Chain(_recorded_drop(UNKNOWN))
+    if marks:
+        yield "~allowed", Chain((_REMEMBER, "accept"))
     for version in (4, 6):
         for reply in (False, True):
             looks = [Look(way, version, reply) for way in (Way.EGRESS, Way.INGRESS)]
-            rules = (*map(_isolated, looks), *unknown, *remember, "accept")
-            yield f"~v{version}{'r' if reply else 'o'}", Chain(rules)
+            yield (
+                f"~v{version}{'r' if reply else 'o'}",
+                Chain((*map(_isolated, looks), *unknown, *(allowed or ("accept",)))),
+            )
             for look in looks:
                 yield look.pod, Chain((f"{look.local} vmap @{look.dispatch}", f"goto {look.deny}"))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from vallum.model.address import Address
 
 TABLE = "inet vallum"
-_IN_FORCE = re.compile(r"goto (\w+)_v4o")
+_IN_FORCE = re.compile(r"goto (\w+)_anew")
 _HANDLE = re.compile(r"# handle (\d+)")
 
 
