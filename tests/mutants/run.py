@@ -33,6 +33,7 @@ REST = (
     "tests/analysis",
     "tests/dataplane",
     "tests/flows",
+    "tests/ipam",
 )
 PACKETS = (
     "tests/dataplane",

@@ -11,6 +11,7 @@ from typing import Protocol
 from vallum.model.address import Address
 from vallum.model.errors import InputError
 from vallum.model.objects import PodId
+from vallum.model.selector import Labels
 
 Owner = str
 """Who holds addresses: one name for each attachment, never used again for another while it stands."""
@@ -22,11 +23,19 @@ class ExhaustedError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One pod asks for an address of each family. `wanted`: the very addresses that it asks for, one a family."""
+    """One pod asks for an address of each family.
+
+    Attributes:
+        owner: who holds them then.
+        pod: for whom; its namespace is the tenant.
+        wanted: the very addresses that it asks for, at most one a family.
+        namespace: the labels of its namespace, for networks that select namespaces.
+    """
 
     owner: Owner
     pod: PodId
     wanted: tuple[Address, ...] = ()
+    namespace: Labels = ()
 
 
 @dataclass(frozen=True, slots=True)
