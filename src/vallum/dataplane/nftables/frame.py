@@ -136,7 +136,7 @@ _SOURCE6 = (
     'iif != "lo" ip6 saddr @~own6 goto ~spoofed',  # the kernel believes this one of IPv6
 )
 _ORIENT = ("ct direction reply goto ~reply", "meta nfproto ipv4 goto ~v4o", "goto ~v6o")
-"""No map within a rule of a chain that changes: the kernel empties it with the rule, and packets are still before it."""
+"""No map within a rule of a chain that changes: the kernel empties it with the rule, while packets are before it."""
 _REPLY = ("meta nfproto ipv4 goto ~v4r", "goto ~v6r")
 
 
