@@ -5,7 +5,10 @@ Plain functions; `asyncio.run` once a command. Every error a user can cause ends
 
 import os
 import sys
+from collections.abc import Mapping
 from importlib import import_module
+from keyword import iskeyword
+from typing import Any
 
 import click
 
@@ -19,6 +22,7 @@ _COMMANDS = {
     "demo": "The whole thing in half a minute: a small cluster, policies, packets, proof.",
     "diff": "What a change of manifests opens and what it closes.",
     "explain": "Why may one end talk to another, or why not?",
+    "ipam": "Which addresses there are, who has them, and how they follow zones, racks and hosts.",
     "judge": "Answer probes (JSON lines) about a folder of manifests; no kernel involved.",
     "lab": "A cluster of network namespaces to play with.",
     "lint": "What is wrong, useless or surprising in a folder of manifests.",
@@ -28,25 +32,40 @@ _COMMANDS = {
 }
 
 
-class _Lazy(click.Group):
-    """Imports a command's module when it is used, so that `--help` stays quick."""
+class Lazy(click.Group):
+    """Imports a command's module when it is used, so that `--help` stays quick.
+
+    Args:
+        table: name of each command -> its line of help.
+        modules: what stands before the name in that of its module.
+        words: of click.Group.
+    """
+
+    def __init__(self, table: Mapping[str, str], modules: str, **words: Any) -> None:
+        super().__init__(**words)
+        self._table = table
+        self._modules = modules
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(_COMMANDS)
+        return list(self._table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in self._table:
             return None
-        command: click.Command = import_module(f"vallum.cli.{cmd_name}").command
+        module = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name  # `ipam import`
+        command: click.Command = import_module(f"{self._modules}{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl(list(self._table.items()))
 
 
 @click.group(
-    cls=_Lazy, epilog="Start with `vallum demo`; then `vallum lab up -f examples/shop` and `vallum lab --help`."
+    cls=Lazy,
+    table=_COMMANDS,
+    modules="vallum.cli.",
+    epilog="Start with `vallum demo`; then `vallum lab up -f examples/shop` and `vallum lab --help`.",
 )
 @click.version_option(__version__, prog_name="vallum")
 @click.option("--no-color", is_flag=True, help="Plain text; so does NO_COLOR in the environment. Any command takes it.")

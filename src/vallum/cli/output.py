@@ -2,10 +2,15 @@
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.text import Text
 
 FORMATS = click.Choice(["table", "json", "yaml"])
 format_option = click.option("-o", "--output", type=FORMATS, default="table", show_default=True, help="Form of output.")
@@ -30,7 +35,7 @@ def wants_colour() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
-def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+def table(title: str, columns: list[str], rows: "Sequence[Sequence[str | Text]]") -> None:
     """Print a table. rich is imported here: it costs 30 ms, which JSON need not pay."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
