@@ -60,3 +60,65 @@ def test_a_node_of_no_known_name_still_routes_to_the_others() -> None:
 
 def test_it_is_the_back_end_called_hostgw() -> None:
     assert load("hostgw") is plan
+
+
+def in_rack(number: int, rack: int, *ranges: str) -> Node:
+    """A node of one of two racks of a zone, or of another zone's (rack 3)."""
+    zone = "10.0.0.0/16" if rack < 3 else "10.1.0.0/16"
+    groups = tuple(map(ip_network, (zone, f"10.{rack // 3}.{rack}.0/24")))
+    address, router = ip_address(f"172.20.{rack}.{number}"), ip_address(f"172.20.{rack}.1")
+    return Node(f"node{number}", (), (address,), tuple(map(ip_network, ranges)), groups, (router,))
+
+
+RACKS = (
+    in_rack(11, 1, "10.0.1.0/28"),
+    in_rack(12, 1, "10.0.1.16/28", "10.0.1.64/28"),
+    in_rack(13, 2, "10.0.2.0/28"),
+    in_rack(14, 3, "10.1.3.0/28"),
+)
+
+
+def routes_of(*nodes: Node) -> dict[str, str]:
+    wiring = plan(snapshot_of(nodes), "node11")
+    assert wiring.problems == ()
+    return {str(route.destination): str(route.gateway) for route in wiring.routes}
+
+
+def test_a_node_has_a_route_to_each_node_of_its_rack_and_one_by_the_router_to_each_other_group() -> None:
+    assert routes_of(*RACKS) == {
+        "10.0.1.16/28": "172.20.1.12",
+        "10.0.1.64/28": "172.20.1.12",
+        "10.0.2.0/24": "172.20.1.1",
+        "10.1.0.0/16": "172.20.1.1",
+    }
+
+
+def test_more_nodes_behind_the_router_are_no_more_routes() -> None:
+    more = (in_rack(15, 2, "10.0.2.16/28"), in_rack(16, 3, "10.1.3.16/28"), in_rack(17, 4, "10.1.4.0/28"))
+    assert routes_of(*RACKS, *more) == routes_of(*RACKS)
+
+
+def test_a_node_of_a_group_that_has_no_block_yet_is_no_problem() -> None:
+    assert routes_of(*RACKS, in_rack(18, 1)) == routes_of(*RACKS)
+
+
+def test_a_group_in_a_family_that_the_router_has_no_address_of_is_a_problem() -> None:
+    other = in_rack(13, 2)
+    six = Node("node13", (), other.addresses, (), (ip_network("fd00::/48"),), other.routers)
+    text = "its router has no IPv6 address to route the group fd00::/48 through"
+    assert plan(snapshot_of([RACKS[0], six]), "node11").problems == (Problem("node node13", text),)
+
+
+def test_a_node_that_names_no_router_is_taken_to_be_on_this_link() -> None:
+    plain = Node("node9", (), (ip_address("172.20.1.9"),), (ip_network("10.9.0.0/24"),))
+    assert routes_of(*RACKS, plain)["10.9.0.0/24"] == "172.20.1.9"
+
+
+def test_the_first_by_name_of_many_overlapping_ranges_is_routed_and_each_other_is_told() -> None:
+    nodes = [
+        node(one, f"172.20.0.1{one}", ranges=ranges)
+        for one, ranges in ((2, ("10.1.0.0/16",)), (3, ("10.0.0.0/8",)), (4, ("10.1.2.0/24",)), (5, ("10.2.0.0/16",)))
+    ]
+    wiring = plan(snapshot_of([FIRST, *nodes]), "node1")
+    assert {str(route.destination) for route in wiring.routes} == {"10.1.0.0/16", "10.2.0.0/16"}
+    assert [str(problem.subject) for problem in wiring.problems] == ["node node3", "node node4"]

@@ -244,6 +244,21 @@ def test_a_node_has_ranges_and_every_address_that_is_local_to_it() -> None:
     )
 
 
+def test_a_node_has_groups_routers_and_more_ranges_than_the_two_of_its_spec() -> None:
+    assert only(
+        "apiVersion: v1\nkind: Node\nmetadata:\n  name: node1\n  annotations:\n"
+        "    vallum.dev/pod-ranges: '10.44.9.0/28, 10.44.9.32/28'\n"
+        "    vallum.dev/groups: '10.44.0.0/16,10.44.8.0/21'\n"
+        "    vallum.dev/routers: '192.0.2.254, fd00::fe'\n"
+        "spec: {podCIDR: 10.44.1.0/24}\n"
+    ) == Node(
+        "node1",
+        pod_ranges=tuple(map(ip_network, ("10.44.1.0/24", "10.44.9.0/28", "10.44.9.32/28"))),
+        groups=(ip_network("10.44.0.0/16"), ip_network("10.44.8.0/21")),
+        routers=(ip_address("192.0.2.254"), ip_address("fd00::fe")),
+    )
+
+
 def test_a_namespace_always_has_its_name_label() -> None:
     thing = only("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: a}}\n")
     assert thing == Namespace("shop", (("kubernetes.io/metadata.name", "shop"), ("team", "a")))

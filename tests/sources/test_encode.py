@@ -69,3 +69,10 @@ def test_an_empty_list_of_rules_stays_one_and_a_missing_direction_stays_missing(
 def test_a_workloads_stand_in_keeps_its_owner():
     made = Pod(pod("a/web").id, owner="Deployment/web")
     assert [thing for thing in read_back((made,)) if isinstance(thing, Pod)] == [made]
+
+
+@given(st.lists(st.sampled_from(["10.1.0.0/28", "10.1.0.16/28", "fd00::/64", "fd00:0:0:1::/64"]), unique=True))
+def test_every_range_of_a_node_comes_back_and_what_group_it_is_in(ranges: list[str]):
+    groups, routers = (ip_network("10.0.0.0/8"), ip_network("10.1.0.0/16")), (ip_address("10.2.0.1"),)
+    node = Node("node1", (("zone", "a"),), (), tuple(map(ip_network, ranges)), groups, routers)
+    assert read_back((node,)) == (node,)

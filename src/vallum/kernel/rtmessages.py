@@ -20,7 +20,7 @@ NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 NEWNEIGH, GETNEIGH = 28, 30
 
-MAIN, UNICAST = 254, 1
+MAIN, UNICAST, UNREACHABLE = 254, 1, 7
 KERNEL = 2
 """RTPROT_KERNEL."""
 SCOPE_GLOBAL, SCOPE_LINK, SCOPE_NOWHERE = 0, 253, 255
@@ -171,10 +171,11 @@ def route(
     index: int | None = None,
     metric: int = 0,
     flags: int = 0,
+    kind: int = UNICAST,
 ) -> bytes:
-    """A unicast route of the main table. No `metric`: the kernel's choice, or any."""
+    """A route of the main table. No `metric`: the kernel's choice, or any."""
     family = FAMILIES[destination.version]
-    head = _ROUTE.pack(family, destination.prefixlen, 0, 0, MAIN, protocol, scope, UNICAST, flags)
+    head = _ROUTE.pack(family, destination.prefixlen, 0, 0, MAIN, protocol, scope, kind, flags)
     body = attribute(_RTA_DST, destination.network_address.packed)
     body += b"" if gateway is None else attribute(_RTA_GATEWAY, gateway.packed)
     body += b"" if index is None else _number(_RTA_OIF, index)

@@ -116,6 +116,12 @@ class Rtnetlink(Netlink):
         message = self._route(route, protocol, onlink=onlink)
         self.request(f"add route {show(route)}", rtmessages.NEWROUTE, message, CREATE | EXCL)
 
+    def add_unreachable(self, destination: Network, *, protocol: int = STATIC) -> None:
+        """What no longer route leads to is answered as unreachable, instead of following a shorter one."""
+        scope, kind = rtmessages.SCOPE_GLOBAL, rtmessages.UNREACHABLE
+        message = rtmessages.route(destination, protocol, scope=scope, kind=kind)
+        self.request(f"add unreachable {destination}", rtmessages.NEWROUTE, message, CREATE | EXCL)
+
     def replace_route(self, route: Route, *, protocol: int = STATIC) -> None:
         """Whatever program's route to this destination stood there before."""
         message = self._route(route, protocol)

@@ -42,12 +42,18 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node: own addresses (Node.status and what its agent publishes), and the ranges of its pods."""
+    """A node: own addresses (Node.status and what its agent publishes), and the ranges of its pods.
+
+    Where addresses follow a tree of groups, `groups` are the ranges of those that it is in, outer ones before those
+    inside them, and `routers` the addresses of the router on its link that knows the way to the other groups.
+    """
 
     name: str
     labels: Labels = ()
     addresses: tuple[Address, ...] = ()
     pod_ranges: tuple[Network, ...] = ()
+    groups: tuple[Network, ...] = ()
+    routers: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)

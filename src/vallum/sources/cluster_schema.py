@@ -5,10 +5,10 @@ from ipaddress import ip_network
 from vallum.model.objects import NAME_LABEL
 from vallum.sources.marks import Findings, Value
 from vallum.sources.metadata_schema import metadata
-from vallum.sources.names import ADDRESS_TYPES, LOCAL_ADDRESSES
+from vallum.sources.names import ADDRESS_TYPES, GROUPS, LOCAL_ADDRESSES, POD_RANGES, ROUTERS
 from vallum.sources.old_forms import check_annotations
 from vallum.sources.schema import Anything, ListOf, Record, Text, fields_of
-from vallum.sources.syntax import Check, address, cidr, local_addresses, long_name, one_of, short_name
+from vallum.sources.syntax import address, cidr, cidrs, local_addresses, long_name, one_of, short_name
 
 _NAME_TYPES = ("Hostname", "InternalDNS", "ExternalDNS")
 
@@ -58,13 +58,21 @@ def _address(value: Value, path: str, findings: Findings) -> None:
         findings.wrong(fields["address"].spot, f"{path}.address: {problem}")
 
 
-def _annotation(check: Check) -> Record:
-    return Record({LOCAL_ADDRESSES: Text(check)}, strict=False, example=f"{{{LOCAL_ADDRESSES}: 10.0.0.1}}")
+_ANNOTATIONS = Record(
+    {
+        LOCAL_ADDRESSES: Text(local_addresses),
+        POD_RANGES: Text(cidrs),
+        GROUPS: Text(cidrs),
+        ROUTERS: Text(local_addresses),
+    },
+    strict=False,
+    example=f"{{{LOCAL_ADDRESSES}: 10.0.0.1}}",
+)
 
 
 NODE = Record(
     {
-        "metadata": metadata(long_name, namespaced=False, annotations=_annotation(local_addresses)),
+        "metadata": metadata(long_name, namespaced=False, annotations=_ANNOTATIONS),
         "spec": Record(
             {"podCIDR": Text(cidr), "podCIDRs": ListOf(Text(cidr))},
             strict=False,

@@ -26,7 +26,7 @@ from vallum.model.objects import (
     PolicyRule,
 )
 from vallum.model.selector import Labels, Operator, Requirement, Selector, labels
-from vallum.sources.names import ADDRESS_TYPES, LOCAL_ADDRESSES, TEMPLATE_HASH
+from vallum.sources.names import ADDRESS_TYPES, GROUPS, LOCAL_ADDRESSES, POD_RANGES, ROUTERS, TEMPLATE_HASH
 from vallum.sources.workloads import pod_of
 
 _Body = dict[str, Any]
@@ -50,16 +50,22 @@ def _namespace(body: _Body) -> Namespace:
 def _node(body: _Body) -> Node:
     meta, spec, status = body["metadata"], _dict(body, "spec"), _dict(body, "status")
     stated = [item["address"] for item in _list(status, "addresses") if item["type"] in ADDRESS_TYPES]
-    local = _dict(meta, "annotations").get(LOCAL_ADDRESSES) or ""
-    published = [text.strip() for text in local.split(",") if text.strip()]
     first = [spec["podCIDR"]] if spec.get("podCIDR") else []
-    ranges = _list(spec, "podCIDRs") or first
+    ranges = [*(_list(spec, "podCIDRs") or first), *_listed(meta, POD_RANGES)]
     return Node(
         meta["name"],
         _labels(meta),
-        tuple(dict.fromkeys(ip_address(text) for text in [*stated, *published])),
+        tuple(dict.fromkeys(ip_address(text) for text in [*stated, *_listed(meta, LOCAL_ADDRESSES)])),
         tuple(ip_network(text) for text in ranges),
+        tuple(map(ip_network, _listed(meta, GROUPS))),
+        tuple(map(ip_address, _listed(meta, ROUTERS))),
     )
+
+
+def _listed(meta: _Body, annotation: str) -> list[str]:
+    """What an annotation lists, parted by commas."""
+    text = _dict(meta, "annotations").get(annotation) or ""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _pod(body: _Body) -> Pod:

@@ -7,6 +7,7 @@ from typing import Any
 
 from vallum.model.objects import PROTOCOL_NAMES, Namespace, Node, Object, Peer, Pod, Policy, PolicyPort, PolicyRule
 from vallum.model.selector import Operator, Selector
+from vallum.sources.names import GROUPS, POD_RANGES, ROUTERS
 
 
 def manifest(thing: Object) -> dict[str, Any]:
@@ -28,8 +29,13 @@ def _document(version: str, kind: str, metadata: dict[str, Any], **rest: Any) ->
 
 def _node(node: Node) -> dict[str, Any]:
     addresses = [{"type": "InternalIP", "address": str(address)} for address in node.addresses]
-    spec = {"podCIDRs": [str(network) for network in node.pod_ranges]} if node.pod_ranges else {}
-    metadata = {"name": node.name, "labels": dict(node.labels)}
+    # spec.podCIDRs takes one of each family
+    few = len({each.version for each in node.pod_ranges}) == len(node.pod_ranges)
+    spec = {"podCIDRs": [str(network) for network in node.pod_ranges]} if few and node.pod_ranges else {}
+    listed = ((POD_RANGES, () if few else node.pod_ranges), (GROUPS, node.groups), (ROUTERS, node.routers))
+    annotations = {name: ",".join(map(str, values)) for name, values in listed if values}
+    metadata: dict[str, Any] = {"name": node.name, "labels": dict(node.labels)}
+    metadata |= {"annotations": annotations} if annotations else {}
     return _document("v1", "Node", metadata, spec=spec, status={"addresses": addresses})
 
 

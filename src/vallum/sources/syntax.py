@@ -98,6 +98,11 @@ def local_addresses(text: str) -> str | None:
     return None
 
 
+def cidrs(text: str) -> str | None:
+    """Ranges parted by commas, or none."""
+    return next((wrong for part in text.split(",") if part.strip() and (wrong := cidr(part.strip()))), None)
+
+
 def cidr(text: str) -> str | None:
     """A network with its prefix length and no bit set behind it."""
     base, slash, prefix = text.partition("/")

@@ -69,6 +69,20 @@ def test_null_is_as_good_as_absent():
     assert not Door(PODS, Interned(), "").page(b'{"metadata":{"resourceVersion":"7"},"items":null}').more
 
 
+def test_what_the_annotations_of_a_node_list_is_read_and_what_cannot_be_is_left_out():
+    listed = {
+        "vallum.dev/pod-ranges": "10.44.9.0/28, 10.44.9.32/28",
+        "vallum.dev/groups": "10.44.0.0/16",
+        "vallum.dev/routers": "192.0.2.254,fd00::fe",
+        "vallum.dev/local-addresses": "192.0.2.7",
+    }
+    body = {"metadata": {"name": "node1", "annotations": listed}, "spec": {"podCIDRs": ["10.44.1.0/24"]}}
+    assert thing_of(NODES, body) == decode("Node", body)
+    odd = read(NODES, {"metadata": {"name": "node1", "annotations": {"vallum.dev/routers": "gw,192.0.2.254"}}})
+    assert odd.thing == Node("node1", routers=(ip_address("192.0.2.254"),))
+    assert odd.problems == ("metadata.annotations.vallum.dev/routers: `gw` is no address",)
+
+
 def test_only_pods_of_the_own_node_keep_their_uid():
     body = pod(spec={"nodeName": "node1"})
     body["metadata"]["uid"] = "2f0c"

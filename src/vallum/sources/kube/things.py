@@ -15,7 +15,7 @@ from vallum.model.objects import NAME_LABEL, PROTOCOLS, NamedPort, Namespace, No
 from vallum.model.selector import Labels
 from vallum.sources.kube import wire
 from vallum.sources.kube.interned import Interned
-from vallum.sources.names import ADDRESS_TYPES, LOCAL_ADDRESSES, TEMPLATE_HASH
+from vallum.sources.names import ADDRESS_TYPES, GROUPS, LOCAL_ADDRESSES, POD_RANGES, ROUTERS, TEMPLATE_HASH
 
 Problems = list[str]
 
@@ -40,17 +40,32 @@ def node(found: wire.Node, interned: Interned, problems: Problems) -> Node:
     meta, spec = found.meta, found.spec
     stated = [(f"status.addresses[{index}]", each) for index, each in enumerate(found.status.addresses or ())]
     texts = [(path, each.address) for path, each in stated if each.type in ADDRESS_TYPES]
-    local = (meta.annotations or {}).get(LOCAL_ADDRESSES, "")
-    texts += [(f"metadata.annotations.{LOCAL_ADDRESSES}", part.strip()) for part in local.split(",") if part.strip()]
-    ranges = spec.ranges or ([spec.range] if spec.range else [])
-    addresses = [address(text, path, problems) for path, text in texts]
-    networks = [network(text, f"spec.podCIDRs[{index}]", problems) for index, text in enumerate(ranges)]
+    texts += _listed(meta, LOCAL_ADDRESSES)
+    ranges = [
+        (f"spec.podCIDRs[{index}]", text)
+        for index, text in enumerate(spec.ranges or ([spec.range] if spec.range else []))
+    ]
+    addresses, routers = (
+        [address(text, path, problems) for path, text in each] for each in (texts, _listed(meta, ROUTERS))
+    )
+    networks, groups = (
+        [network(text, path, problems) for path, text in each]
+        for each in ([*ranges, *_listed(meta, POD_RANGES)], _listed(meta, GROUPS))
+    )
     return Node(
         sys.intern(meta.name),
         interned.labels(meta.labels),
         tuple(dict.fromkeys(each for each in addresses if each)),
         tuple(each for each in networks if each),
+        tuple(each for each in groups if each),
+        tuple(each for each in routers if each),
     )
+
+
+def _listed(meta: wire.NodeMeta, annotation: str) -> list[tuple[str, str]]:
+    """What an annotation lists, parted by commas, each with its path."""
+    text = (meta.annotations or {}).get(annotation, "")
+    return [(f"metadata.annotations.{annotation}", part.strip()) for part in text.split(",") if part.strip()]
 
 
 def pod(found: wire.Pod, interned: Interned, problems: Problems, own: str) -> Pod:
