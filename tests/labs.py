@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from inside import run_inside
+from vallum.ipam.topology import Layout
 from vallum.kernel import netns
 from vallum.kernel.nfnetlink import message, messages, open_socket
 from vallum.lab.lab import Lab, LabSettings, started
@@ -17,11 +18,17 @@ Result = TypeVar("Result")
 _NFTABLES, _GETGEN, _GEN_ID = 10, 16, 1
 
 
-def in_lab(piece: Callable[[Lab], Awaitable[Result]], objects: Iterable[Object], *, nodes: int = 2) -> Result:
+def in_lab(
+    piece: Callable[[Lab], Awaitable[Result]],
+    objects: Iterable[Object],
+    *,
+    nodes: int | None = None,
+    layout: Layout | None = None,
+) -> Result:
     """What `piece` returns, run with a lab of these objects; it must be plain data."""
 
     async def body() -> Result:
-        async with started(LabSettings(nodes), tuple(objects)) as lab:
+        async with started(LabSettings(nodes, layout=layout), tuple(objects)) as lab:
             return await piece(lab)
 
     return run_inside(lambda: asyncio.run(body()))

@@ -12,6 +12,7 @@ import pytest
 from inside import need_sandbox
 
 SHOP = Path(__file__).parents[2] / "examples" / "shop"
+TOPOLOGY = SHOP.parent / "topologies" / "shop.yaml"
 pytestmark = pytest.mark.packets
 
 
@@ -32,6 +33,7 @@ class Typed:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
+        self.folder = folder
         self._env = os.environ | {"XDG_RUNTIME_DIR": str(folder)}
 
     def __call__(self, command: str, *words: str, text: str = "") -> "subprocess.CompletedProcess[str]":
@@ -135,3 +137,69 @@ def test_status_shows_every_node_healthy(lab: Typed):
     told = json.loads(lab("status", "-o", "json").stdout)
     assert [node["node"] for node in told["nodes"]] == ["node1", "node2"]
     assert all(node["healthy"] for node in told["nodes"])
+
+
+@pytest.fixture(scope="module")
+def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Typed"]:
+    need_sandbox()
+    typed = Typed(f"test-{os.getpid()}-racks", tmp_path_factory.mktemp("run"))
+    try:
+        started = typed("up", "-f", str(SHOP), "--topology", str(TOPOLOGY))
+        assert started.returncode == 0, started.stderr
+        assert str(ledger_of(typed)) in started.stdout
+        yield typed
+    finally:
+        typed("down")
+        assert not ledger_of(typed).parent.exists()
+
+
+def ledger_of(lab: Typed) -> Path:
+    base = Path("/run") if os.geteuid() == 0 else lab.folder
+    return base / "vallum" / "lab" / lab.name / "ledger"
+
+
+def test_a_topology_gives_racks_routers_and_a_ledger_that_goes_with_the_lab(centre: Typed):
+    told = json.loads(centre("status", "-o", "json").stdout)
+    assert [(row["group"], row["router"], row["ranges"], list(row["nodes"])) for row in told["groups"]] == [
+        ("r1", "router:r1", ["10.44.1.0/24", "fd44:0:0:1::/64"], ["node1"]),
+        ("r2", "router:r2", ["10.44.2.0/24", "fd44:0:0:2::/64"], ["node2"]),
+    ]
+    assert "r1     router:r1  10.44.1.0/24, fd44:0:0:1::/64  node1" in centre("status").stdout
+    routes = centre("exec", "router:r1", "--", "cat", "/proc/net/fib_trie").stdout
+    assert "10.44.1.0" in routes
+    line = [
+        sys.executable,
+        "-m",
+        "vallum",
+        "ipam",
+        "show",
+        "--ledger",
+        str(ledger_of(centre)),
+        "10.44.1.10",
+        "-o",
+        "json",
+    ]
+    shown = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(shown.stdout)["owner"] == "shop/web"
+
+
+def test_packets_cross_the_racks_and_policies_hold_there(centre: Typed):
+    lines = [
+        {"from": "shop/api", "to": "data/db", "port": 5432, "family": 4},
+        {"from": "shop/api", "to": "data/db", "port": 5432, "family": 6},
+        {"from": "guest/outsider", "to": "data/db", "port": 5432},
+        {"from": "203.0.113.10", "to": "shop/web", "port": 8080},
+    ]
+    ended = centre("probe", text="".join(json.dumps(line) + "\n" for line in lines))
+    assert [json.loads(line)["verdict"] for line in ended.stdout.splitlines()] == ["allow", "allow", "deny", "allow"]
+    assert ended.returncode == 0
+
+
+def test_an_address_that_fits_no_group_is_told_and_changes_nothing(centre: Typed, tmp_path: Path):
+    (tmp_path / "pod.yaml").write_text(
+        "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {nodeName: node1}, status: {podIP: 10.44.2.9}}"
+    )
+    ended = centre("apply", "-f", str(tmp_path))
+    cure = "10.44.2.9 is not to be had on this host; ask for one of 10.44.1.0/24; or leave podIPs out"
+    assert (ended.returncode, ended.stderr) == (2, f"vallum: Pod default/a status.podIPs on node1: {cure}\n")
+    assert len(json.loads(centre("status", "-o", "json").stdout)["pods"]) == 9

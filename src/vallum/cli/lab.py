@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from vallum import dataplane, network
+from vallum.cli.ipam.layout import read_layout
 from vallum.cli.judge import json_lines
 from vallum.cli.output import format_option, show_data, show_line, table
 from vallum.cli.status import show as show_agent
@@ -41,19 +42,31 @@ def command() -> None:
 @command.command()
 @_name
 @click.option("-f", "--file", "path", metavar="DIR|FILE|-", help="The world: manifests; without it the lab is empty.")
-@click.option("--nodes", type=click.IntRange(1, 200), default=2, show_default=True)
+@click.option("--nodes", type=click.IntRange(1, 200), help="At least so many; 2, or one a group of the topology.")
+@click.option("--topology", metavar="FILE", help="Networks and topologies, ours or Romana's: zones, racks, routers.")
 @click.option("--plane", type=click.Choice(_PLANES), default="nftables", show_default=True)
 @click.option("--backend", type=click.Choice(list(network.BACKENDS)), default="hostgw", show_default=True)
 @api_option
-def up(name: str, path: str | None, nodes: int, plane: str, backend: str, api: str | None) -> None:
-    """Start a lab in the background."""
+def up(
+    name: str, path: str | None, nodes: int | None, topology: str | None, plane: str, backend: str, api: str | None
+) -> None:
+    """Start a lab in the background.
+
+    With a topology, the addresses of pods tell where they are: nodes are in its groups by their labels, each group has
+    a link and a router, and nodes and routers hold one route a group. Nodes that the world does not state are labelled
+    to fit. `vallum lab exec router:ZONE:RACK -- ip route` shows the routes.
+    """
     objects = load(path, api).objects if path else ()
+    layout = read_layout(topology) if topology else None
     refusal = sandbox.probe()
     if refusal:
         raise InputError("lab", refusal)
-    status = control.up(place(name), LabSettings(nodes, plane, backend), objects)
+    where = place(name)
+    status = control.up(where, LabSettings(nodes, plane, backend, layout=layout), objects)
     _show(status)
     print(f"lab {name} is up; try `vallum lab exec NAMESPACE/POD -- COMMAND`, `vallum lab probe`, `vallum lab down`")
+    if layout is not None:
+        print(f"its addresses: `vallum ipam show --ledger {where.ledger}`")
 
 
 @command.command()
@@ -151,7 +164,22 @@ def _become(namespace: str, words: tuple[str, ...]) -> None:
 
 
 def _show(status: dict[str, Any]) -> None:
+    if status["groups"]:
+        rows = [
+            [group["group"], group["router"], ", ".join(group["ranges"]), node, ", ".join(ranges)]
+            for group in status["groups"]
+            for node, ranges in (group["nodes"] or {"": []}).items()
+        ]
+        table("", ["group", "router", "ranges", "node", "node's ranges"], _once(rows))
     rows = [[row["pod"], row["node"], ", ".join(row["addresses"])] for row in status["pods"]]
     table("", ["pod", "node", "addresses"], rows)
     if status["outside"]:
         print(f"outside, at the router: {', '.join(status['outside'])}")
+
+
+def _once(rows: list[list[str]]) -> list[list[str]]:
+    """The columns of a group only where it begins."""
+    return [
+        ["", "", "", *row[3:]] if before and row[:3] == before[:3] else row
+        for before, row in zip([None, *rows], rows, strict=False)
+    ]

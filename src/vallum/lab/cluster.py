@@ -7,22 +7,19 @@ start, with its routes, because by them the agent finds the pod. Processes in th
 
 import os
 import time
-from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 
 from vallum.kernel import netns, sysctl
-from vallum.kernel.rtnetlink import Rtnetlink
-from vallum.lab.topology import NETNS_PREFIX, NodePlan, PodPlan, RouterPlan, Topology
-from vallum.model.address import Address, Network
+from vallum.kernel.rtnetlink import STATIC, Rtnetlink
+from vallum.lab.topology import BRIDGE, NETNS_PREFIX, UPLINK, Interface, NodePlan, PodPlan, RouterPlan, Topology
+from vallum.model.address import Address
 from vallum.model.errors import KernelError
 from vallum.model.objects import PodId
 from vallum.model.wiring import GATEWAYS, Route
 
 POD_DEVICE = "eth0"
-UPLINK = "eth0"
-BRIDGE = "vallum-br0"
 _MTU = 1500
 _ANYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 _CARRIER_WAIT = 2.0
@@ -62,14 +59,18 @@ class Cluster:
         self.topology = topology
         self._open = ExitStack()
         self._netlinks: dict[str, Rtnetlink] = {}
+        self._ports: dict[str, int] = {}
 
     def build(self) -> None:
         """Router, nodes, pods; the pods' own ends down. Raises KernelError, after taking down what stood."""
         try:
-            self._build_router(self.topology.router)
+            for router in self.topology.routers:
+                self._build_router(router)
             for node in self.topology.nodes:
-                self._build_node(node)
-            self._route_pods((), self.topology.pods)
+                self._make_namespace(node.netns, _FORWARDS)
+                self._connect(node.netns, self.topology.router_of(node.link), node.addresses)
+            for router in self.topology.routers:
+                self._route(router.netns, (), router.routes)
             for pod in self.topology.pods:
                 self._add_pod(pod)
         except BaseException:
@@ -78,12 +79,13 @@ class Cluster:
 
     def apply(self, topology: Topology) -> Changes:
         """Change to a plan with the same nodes: only what differs. Raises KernelError."""
-        assert topology.nodes == self.topology.nodes, "the nodes of a running lab stay"
+        assert [*map(_standing, topology.nodes)] == [*map(_standing, self.topology.nodes)], "a lab's nodes stay"
         old, new = set(self.topology.pods), set(topology.pods)
         gone = [pod for pod in self.topology.pods if pod not in new]
         come = [pod for pod in topology.pods if pod not in old]
         self._change_outside(topology.router.outside)
-        self._route_pods(gone, come)
+        for was, router in zip(self.topology.routers, topology.routers, strict=True):
+            self._route(router.netns, was.routes, router.routes)
         for pod in gone:
             self._remove_pod(pod)
         for pod in come:
@@ -110,6 +112,7 @@ class Cluster:
         """Remove every namespace that a lab made here, those of an attempt that failed included."""
         self._open.close()
         self._netlinks.clear()
+        self._ports.clear()
         for name in netns.names():
             if name.startswith(NETNS_PREFIX):
                 netns.delete(name)
@@ -122,6 +125,8 @@ class Cluster:
 
     def _stay_in(self, name: str) -> Rtnetlink:
         """A netlink socket in this namespace, kept as long as the cluster."""
+        if name in self._netlinks:
+            return self._netlinks[name]
         with netns.entered(name):
             self._netlinks[name] = self._open.enter_context(Rtnetlink())
         return self._netlinks[name]
@@ -134,26 +139,29 @@ class Cluster:
             netlink.add_address(BRIDGE, address)
         for end in router.outside:
             netlink.add_address(self._holder(end), ip_interface(end))
+        if router.above is not None:
+            self._connect(router.netns, self.topology.router_of(router.above), router.uplink)
+        for network in router.ranges:
+            if not any(route.destination == network for route in router.routes):
+                netlink.add_unreachable(network)  # RFC 4632, 5.1: else it goes up and comes down again
 
-    def _build_node(self, node: NodePlan) -> None:
-        self._make_namespace(node.netns, _FORWARDS)
-        netlink, router = self._stay_in(node.netns), self._of_router()
-        number = self.topology.nodes.index(node) + 1
+    def _connect(self, netns_name: str, router: RouterPlan, addresses: tuple[Interface, ...]) -> None:
+        """Hang a namespace with these addresses on the link of a router, which becomes its way to everywhere."""
+        netlink, above = self._stay_in(netns_name), self._netlinks[router.netns]
+        number = self._ports[router.netns] = self._ports.get(router.netns, 0) + 1
         port = f"port{number}"
         mac = f"0a:00:00:00:00:{number:02x}"
-        namespace = netns.open_namespace(node.netns)
+        namespace = netns.open_namespace(netns_name)
         try:
-            router.add_veth(port, UPLINK, peer_namespace=namespace, mac=f"0e{mac[2:]}", peer_mac=mac, mtu=_MTU)
+            above.add_veth(port, UPLINK, peer_namespace=namespace, mac=f"0e{mac[2:]}", peer_mac=mac, mtu=_MTU)
         finally:
             os.close(namespace)
-        router.set_link(port, bridge=BRIDGE)
+        above.set_link(port, bridge=BRIDGE)
         netlink.set_link(UPLINK, up=True)
-        for address in node.addresses:
+        for address in addresses:
             netlink.add_address(UPLINK, address)
-        for gateway in self.topology.router.addresses:
+        for gateway in router.addresses:
             netlink.add_route(Route(_ANYWHERE[gateway.version], gateway.ip, UPLINK))
-        for network in node.pod_ranges:
-            router.add_route(self._way_to(network, node))
 
     def _add_pod(self, pod: PodPlan) -> None:
         node = self._netlinks[self.topology.node_of(pod.node).netns]
@@ -182,20 +190,14 @@ class Cluster:
         self._netlinks[self.topology.node_of(pod.node).netns].delete_link(pod.interface)
         netns.delete(pod.netns)
 
-    def _route_pods(self, gone: Iterable[PodPlan], come: Iterable[PodPlan]) -> None:
-        """The router's ways to pods whose stated address is not of their node's ranges."""
-        router = self._of_router()
-        for address, _ in self._foreign(gone):
-            router.delete_route(ip_network(address), protocol=4)
-        for address, node in self._foreign(come):
-            router.add_route(self._way_to(ip_network(address), node))
-
-    def _foreign(self, pods: Iterable[PodPlan]) -> list[tuple[Address, NodePlan]]:
-        found = []
-        for pod in pods:
-            node = self.topology.node_of(pod.node)
-            found += [(each, node) for each in pod.addresses if not any(each in own for own in node.pod_ranges)]
-        return found
+    def _route(self, router: str, before: tuple[Route, ...], after: tuple[Route, ...]) -> None:
+        netlink = self._netlinks[router]
+        for route in before:
+            if route not in after:
+                netlink.delete_route(route.destination, protocol=STATIC)
+        for route in after:
+            if route not in before:
+                netlink.add_route(route)
 
     def _change_outside(self, wanted: tuple[Address, ...]) -> None:
         held = set(self.topology.router.outside)
@@ -211,10 +213,6 @@ class Cluster:
         """`lo`, or the bridge for an address of the segment: IPv6 answers neighbours for the asked link only."""
         return BRIDGE if any(address in each.network for each in self.topology.router.addresses) else "lo"
 
-    def _way_to(self, network: Network, node: NodePlan) -> Route:
-        via = next(each.ip for each in node.addresses if each.version == network.version)
-        return Route(network, via, BRIDGE)
-
     def _of_router(self) -> Rtnetlink:
         return self._netlinks[self.topology.router.netns]
 
@@ -225,3 +223,8 @@ class Cluster:
         while not node.link(pod.interface).running:
             if time.monotonic() > deadline:
                 raise KernelError(f"link of pod {pod.pod}: no carrier after {_CARRIER_WAIT:.0f} s")
+
+
+def _standing(node: NodePlan) -> NodePlan:
+    """What of a node stays as long as the lab; the ranges of its pods may follow their addresses."""
+    return replace(node, pod_ranges=(), labels=(), groups=())

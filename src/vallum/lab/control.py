@@ -12,6 +12,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def up(place: Place, settings: LabSettings, objects: tuple[Object, ...]) -> dict
     reading, writing = os.pipe()
     os.set_inheritable(lock, True)
     keep = (place.folder,) if place.folder.is_relative_to("/run") else ()
-    box = sandbox.spawn(lambda: _main(place, settings, objects, listener, writing), tie_to_parent=False, keep=keep)
+    kept = replace(settings, ledger=place.ledger)
+    box = sandbox.spawn(lambda: _main(place, kept, objects, listener, writing), tie_to_parent=False, keep=keep)
     os.close(writing)
     (place.folder / "pid").write_text(str(box.pid), encoding="utf-8")
     with os.fdopen(reading, "rb") as pipe:

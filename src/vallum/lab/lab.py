@@ -15,8 +15,10 @@ from typing import Any
 
 from vallum.analysis.probe import Probe
 from vallum.analysis.verdicts import Verdicts
+from vallum.ipam.topology import Layout
 from vallum.kernel import netns
 from vallum.lab import topology as plans
+from vallum.lab.addressing import Addressing, ByGroup, ByNode
 from vallum.lab.agents import AgentProcess
 from vallum.lab.cluster import Cluster
 from vallum.lab.folder import WorldFolder
@@ -29,16 +31,29 @@ from vallum.model.snapshot import Snapshot, snapshot_of
 
 READY = 20.0
 """Seconds that agents have to enforce a world."""
+_START = 2.0
+"""Seconds more for each of them while they start, on a machine that has few cores for many."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabSettings:
-    """What a lab is told."""
+    """What a lab is told.
 
-    nodes: int = 2
+    Attributes:
+        nodes: how many there are at least; None: two, or with a layout one for each of its groups.
+        plane: of every agent.
+        backend: of every agent.
+        folder: where the world, sockets and logs are.
+        layout: networks and topologies that addresses and links follow.
+        ledger: the file in which addresses are kept then; None: one in the folder.
+    """
+
+    nodes: int | None = None
     plane: str = "nftables"
     backend: str = "hostgw"
     folder: Path = Path("/run/vallum-lab")
+    layout: Layout | None = None
+    ledger: Path | None = None
 
 
 class Lab:
@@ -47,7 +62,8 @@ class Lab:
     def __init__(self, settings: LabSettings, objects: tuple[Object, ...]) -> None:
         self.settings = settings
         self.stated = objects
-        self.topology = plans.plan(objects, settings.nodes)
+        self.addressing = _addressing(settings)
+        self.topology = self.addressing.start(objects)
         self.cluster = Cluster(self.topology)
         self.servers = Servers()
         self.agents = {node.name: self._agent(node) for node in self.topology.nodes}
@@ -73,6 +89,7 @@ class Lab:
         self.revision = self.world.replace(plans.complete(self.stated, self.topology))
         for agent in self.agents.values():
             agent.start()
+        await self.enforced(READY + _START * len(self.agents))
         await self._settle(self.stated_pods())
 
     async def apply(self, objects: tuple[Object, ...], extra_outside: tuple[Address, ...] = ()) -> float:
@@ -80,7 +97,7 @@ class Lab:
 
         Raises InputErrors when it cannot be, and then nothing has changed; KernelError when an agent fails.
         """
-        topology = plans.plan(objects, self.settings.nodes, extra_outside, self.topology)
+        topology = self.addressing.plan(objects, extra_outside, self.topology)
         gone = {pod.netns for pod in self.topology.pods} - {pod.netns for pod in topology.pods}
         for namespace in gone:
             self.servers.forget(namespace)
@@ -102,7 +119,7 @@ class Lab:
                 addresses.append(ip_address(text))
         held = set(self.topology.router.outside)
         if not set(addresses) <= held:
-            topology = plans.plan(self.stated, self.settings.nodes, tuple({*addresses, *held}), self.topology)
+            topology = self.addressing.plan(self.stated, tuple({*addresses, *held}), self.topology)
             self.cluster.apply(topology)
             self.topology = topology
 
@@ -136,7 +153,7 @@ class Lab:
             self.cluster.link_up(pod)
 
     async def status(self) -> dict[str, Any]:
-        """Nodes with their agents' status, pods with their places."""
+        """Nodes with their agents' status, pods with their places, groups with their ranges, routers and nodes."""
         return {
             "revision": self.revision,
             "nodes": [await agent.ask() for agent in self.agents.values()],
@@ -149,8 +166,21 @@ class Lab:
                 }
                 for plan in self.topology.placed
             ],
+            "groups": [
+                {
+                    "group": router.group,
+                    "ranges": list(map(str, router.ranges)),
+                    "router": router.netns.removeprefix(plans.NETNS_PREFIX),
+                    "nodes": {
+                        node.name: list(map(str, node.pod_ranges))
+                        for node in self.topology.nodes
+                        if node.link == router.netns
+                    },
+                }
+                for router in self.topology.inner
+            ],
             "namespaces": {node.name: node.netns for node in self.topology.nodes}
-            | {"router": self.topology.router.netns},
+            | {router.netns.removeprefix(plans.NETNS_PREFIX): router.netns for router in self.topology.routers},
             "outside": [str(address) for address in self.topology.router.outside],
         }
 
@@ -160,6 +190,13 @@ class Lab:
             await agent.stop()
         self.servers.close()
         self.cluster.destroy()
+        self.addressing.close()
+
+
+def _addressing(settings: LabSettings) -> Addressing:
+    if settings.layout is None:
+        return ByNode(settings.nodes)
+    return ByGroup(settings.layout, settings.nodes, settings.ledger or settings.folder / "ledger")
 
 
 def _is_ready(pod: str, interface: str, status: dict[str, Any]) -> bool:

@@ -31,6 +31,11 @@ class Place:
         """What the lab said after it went to the background."""
         return self.folder / "log"
 
+    @property
+    def ledger(self) -> Path:
+        """Where the addresses of its pods are kept, in a lab with a topology."""
+        return self.folder / "ledger"
+
     def pid(self) -> int:
         """The lab's pid 1 as seen from here. Raises InputError when there is no lab."""
         if not self.is_held():
@@ -54,20 +59,26 @@ class Place:
             os.close(descriptor)
             problem = f"it is up already; `vallum lab down --name {self.name}` ends it, --name gives another"
             raise InputError(f"lab {self.name}", problem) from error
-        for file in (self.socket, self.folder / "pid", self.log):
-            file.unlink(missing_ok=True)
+        self._remove(self._files())
         return descriptor
 
     def clear(self) -> None:
         """Remove the files of a lab that has ended."""
-        for file in (self.socket, self.folder / "pid", self.log, self.folder / "lock"):
-            file.unlink(missing_ok=True)
+        self._remove((*self._files(), self.folder / "lock"))
         lab, ours, base = list(self.folder.parents)[:3]
         for folder in (self.folder, lab, ours, *([base] if base == _own_base() else [])):
             try:
                 folder.rmdir()
             except OSError:  # another lab lives beside it
                 return
+
+    def _files(self) -> tuple[Path, ...]:
+        sqlite = (self.folder / f"{self.ledger.name}{suffix}" for suffix in ("", "-wal", "-shm"))
+        return (self.socket, self.folder / "pid", self.log, *sqlite)
+
+    def _remove(self, files: tuple[Path, ...]) -> None:
+        for file in files:
+            file.unlink(missing_ok=True)
 
 
 def place(name: str) -> Place:

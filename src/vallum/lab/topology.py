@@ -5,7 +5,7 @@ Pure and deterministic. Node i has 10.44.i.0/24 and fd44:0:0:i::/64 for pods; th
 and addresses and pod ranges that the world states for Nodes, because the lab's nodes have their own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
@@ -14,10 +14,17 @@ from vallum.lab import outside
 from vallum.model.address import Address, Network
 from vallum.model.errors import InputError, InputErrors
 from vallum.model.objects import Block, Node, Object, Pod, PodId, Policy
+from vallum.model.selector import Labels
+from vallum.model.wiring import Route
 
 Interface = IPv4Interface | IPv6Interface
 
 NETNS_PREFIX = "vallum-"
+CORE = f"{NETNS_PREFIX}router"
+BRIDGE = "vallum-br0"
+"""The link of a router, as it is called there."""
+UPLINK = "eth0"
+"""The way up of a node, and of a router below another."""
 MOST_NODES = 200
 _SEGMENTS = {4: ("172.20.0", "172.31.255", "192.168.250"), 6: ("fd00:172:20:", "fd00:172:31:", "fd00:192:168:")}
 _LONGEST_NAME = 200
@@ -25,12 +32,18 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
-    """A node: its namespace, its address on the segment (one a family), and the ranges of its pods."""
+    """A node: its namespace, its address on its router's link (one a family), and the ranges of its pods.
+
+    `link`: that router's namespace. `labels`: of a node that no manifest states. `groups`: as in `model.Node`.
+    """
 
     name: str
     netns: str
     addresses: tuple[Interface, ...]
     pod_ranges: tuple[Network, ...]
+    link: str = CORE
+    labels: Labels = ()
+    groups: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +71,43 @@ class HostedPod:
 
 @dataclass(frozen=True, slots=True)
 class RouterPlan:
-    """The router: its addresses on the segment, and those of the world outside that it holds."""
+    """A router: its addresses on the link that it has, and those of the world outside that it holds.
+
+    One below another has `above` (that one's namespace), its addresses on that one's link (`uplink`), and the `group`
+    whose router it is, with the group's `ranges`. `routes`: to pods and to links below it.
+    """
 
     netns: str
     addresses: tuple[Interface, ...]
     outside: tuple[Address, ...]
+    above: str | None = None
+    uplink: tuple[Interface, ...] = ()
+    group: str = ""
+    ranges: tuple[Network, ...] = ()
+    routes: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """The whole plan; nodes in order, pods sorted by id."""
+    """The whole plan; nodes in order, pods by id. `router` is the core; `inner`: those below it, upper ones first."""
 
     nodes: tuple[NodePlan, ...]
     pods: tuple[PodPlan, ...]
     hosted: tuple[HostedPod, ...]
     router: RouterPlan
+    inner: tuple[RouterPlan, ...] = ()
+
+    @property
+    def routers(self) -> tuple[RouterPlan, ...]:
+        """All of them, the core first."""
+        return (self.router, *self.inner)
+
+    def router_of(self, netns: str) -> RouterPlan:
+        """The router in this namespace. Raises KeyError."""
+        for router in self.routers:
+            if router.netns == netns:
+                return router
+        raise KeyError(netns)
 
     @property
     def placed(self) -> "tuple[PodPlan | HostedPod, ...]":
@@ -111,24 +146,55 @@ def plan(
     Raises:
         InputErrors: an unknown nodeName, an address claimed twice or impossible, too many nodes or pods.
     """
-    live = sorted((each for each in objects if isinstance(each, Pod) and not each.finished), key=lambda pod: pod.id)
+    live = living(objects)
     stated = {address: pod.id for pod in live if not pod.host_network for address in pod.addresses}
     planned, router = _plan_nodes(objects, nodes, stated) if before is None else _same_nodes(objects, before)
     errors: list[InputError] = []
-    places = _place(live, planned, before, errors)
-    segments = tuple(each.network for each in router.addresses)
-    _check_stated(live, segments, errors)
+    places = place(live, planned, before, errors)
+    check_stated(live, [each.network for each in router.addresses], errors)
     if errors:
         raise InputErrors(tuple(errors))
     pods = _address_pods([pod for pod in live if not pod.host_network], places, stated, before)
-    hosted = tuple(_hosted(pod.id, places[pod.id]) for pod in live if pod.host_network)
-    own = {each.ip for addresses in (router.addresses, *(node.addresses for node in planned)) for each in addresses}
-    owned = frozenset(own | {address for pod in pods for address in pod.addresses})
-    ranges = tuple(network for node in planned for network in node.pod_ranges)
-    held = set(outside.choose(_blocks(objects), owned, (*ranges, *segments)))
-    held.update(address for address in extra_outside if outside.holdable(address, owned))
+    hosted = tuple(hosted_pod(pod.id, places[pod.id]) for pod in live if pod.host_network)
+    ranges = [network for node in planned for network in node.pod_ranges]
+    whole = with_outside(Topology(planned, pods, hosted, router), objects, ranges, extra_outside)
+    return replace(whole, router=replace(whole.router, routes=_routes(planned, pods)))
+
+
+def living(objects: tuple[Object, ...]) -> list[Pod]:
+    """The pods that run, by id."""
+    return sorted((each for each in objects if isinstance(each, Pod) and not each.finished), key=lambda pod: pod.id)
+
+
+def with_outside(
+    topology: Topology, objects: tuple[Object, ...], ranges: Iterable[Network], extra: Iterable[Address]
+) -> Topology:
+    """The same with what the core holds of the world outside. `ranges`: of pods, of which nothing is outside if it can
+    be helped.
+    """
+    links = [own for router in topology.routers for own in (*router.addresses, *router.uplink)]
+    own = {each.ip for each in (*links, *(one for node in topology.nodes for one in node.addresses))}
+    owned = frozenset(own | {address for pod in topology.pods for address in pod.addresses})
+    avoided = (*ranges, *dict.fromkeys(each.network for each in links))
+    held = set(outside.choose(_blocks(objects), owned, avoided))
+    held.update(address for address in extra if outside.holdable(address, owned))
     ends = tuple(sorted(held, key=lambda address: (address.version, int(address))))
-    return Topology(planned, pods, hosted, replace(router, outside=ends))
+    return replace(topology, router=replace(topology.router, outside=ends))
+
+
+def _routes(nodes: tuple[NodePlan, ...], pods: tuple[PodPlan, ...]) -> tuple[Route, ...]:
+    """The core's ways to the ranges of nodes, and to pods whose stated address is not of their node's."""
+    known = {node.name: node for node in nodes}
+    wanted = [(network, node) for node in nodes for network in node.pod_ranges]
+    for pod in pods:
+        node = known[pod.node]
+        foreign = (each for each in pod.addresses if not any(each in own for own in node.pod_ranges))
+        wanted += [(ip_network(each), node) for each in foreign]
+    return tuple(Route(network, _address_of(node, network.version), BRIDGE) for network, node in wanted)
+
+
+def _address_of(node: NodePlan, version: int) -> Address:
+    return next(each.ip for each in node.addresses if each.version == version)
 
 
 def complete(objects: tuple[Object, ...], topology: Topology) -> tuple[Object, ...]:
@@ -136,9 +202,11 @@ def complete(objects: tuple[Object, ...], topology: Topology) -> tuple[Object, .
     declared = {each.name: each for each in objects if isinstance(each, Node)}
     nodes = [
         replace(
-            declared.get(node.name, Node(node.name)),
+            declared.get(node.name, Node(node.name, node.labels)),
             addresses=tuple(each.ip for each in node.addresses),
             pod_ranges=node.pod_ranges,
+            groups=node.groups,
+            routers=tuple(each.ip for each in topology.router_of(node.link).addresses) if topology.inner else (),
         )
         for node in topology.nodes
     ]
@@ -156,25 +224,34 @@ def complete(objects: tuple[Object, ...], topology: Topology) -> tuple[Object, .
 def _plan_nodes(
     objects: tuple[Object, ...], count: int, stated: Iterable[Address]
 ) -> tuple[tuple[NodePlan, ...], RouterPlan]:
+    stems = (_segment(4, stated), _segment(6, stated))
+    router = RouterPlan(CORE, _interfaces(stems, "1"), ())
+    return tuple(_plan_node(name, i, stems) for i, name in enumerate(node_names(objects, count), 1)), router
+
+
+def node_names(objects: tuple[Object, ...], count: int) -> list[str]:
+    """Those that the world states, then `node1`, `node2` ... until there are so many. Raises InputError: too many."""
     names = sorted(each.name for each in objects if isinstance(each, Node))
     free = (name for name in (f"node{i}" for i in range(1, MOST_NODES + 1)) if name not in names)
     while len(names) < min(count, MOST_NODES):
         names.append(next(free))
     if not 1 <= max(len(names), count) <= MOST_NODES:
         raise InputError("nodes", f"{max(len(names), count)} nodes; a lab has 1 to {MOST_NODES}")
-    stems = (_segment(4, stated), _segment(6, stated))
-    router = RouterPlan(f"{NETNS_PREFIX}router", _interfaces(stems, "1"), ())
-    return tuple(_plan_node(name, i, stems) for i, name in enumerate(names, 1)), router
+    return names
 
 
 def _same_nodes(objects: tuple[Object, ...], before: Topology) -> tuple[tuple[NodePlan, ...], RouterPlan]:
-    """The nodes of a running lab stay as they are."""
+    check_nodes(objects, before)
+    return before.nodes, before.router
+
+
+def check_nodes(objects: tuple[Object, ...], before: Topology) -> None:
+    """Raise InputError where the world has a node that the running lab has not: its nodes stay as they are."""
     names = [node.name for node in before.nodes]
     for each in objects:
         if isinstance(each, Node) and each.name not in names:
             problem = f"no such node in the running lab, which has {', '.join(names)}; start a lab anew to add it"
             raise InputError(f"Node {each.name}", problem)
-    return before.nodes, before.router
 
 
 def _plan_node(name: str, i: int, stems: tuple[str, str]) -> NodePlan:
@@ -195,7 +272,7 @@ def _segment(version: int, stated: Iterable[Address]) -> str:
     raise InputError("pods", f"their IPv{version} addresses lie in every segment that the lab could use for itself")
 
 
-def _place(
+def place(
     live: list[Pod], nodes: tuple[NodePlan, ...], before: Topology | None, errors: list[InputError]
 ) -> dict[PodId, NodePlan]:
     """Node of each pod: as stated, else as before, else round robin."""
@@ -214,17 +291,18 @@ def _place(
     return places
 
 
-def _check_stated(live: list[Pod], segments: tuple[Network, ...], errors: list[InputError]) -> None:
+def check_stated(live: list[Pod], segments: Collection[Network], errors: list[InputError]) -> None:
+    """Note addresses that no pod can have, that are the lab's own, or that two pods state."""
     owner: dict[Address, PodId] = {}
     for pod in live:
         for address in () if pod.host_network else pod.addresses:
-            place = f"Pod {pod.id} status.podIPs"
+            where = f"Pod {pod.id} status.podIPs"
             if not outside.holdable(address, frozenset()):
-                errors.append(InputError(place, f"{address} is not an address that a pod can have"))
+                errors.append(InputError(where, f"{address} is not an address that a pod can have"))
             elif any(address in segment for segment in segments):
-                errors.append(InputError(place, f"{address} lies among the addresses of the lab's nodes"))
+                errors.append(InputError(where, f"{address} lies among the addresses of the lab's nodes"))
             if owner.setdefault(address, pod.id) != pod.id:
-                errors.append(InputError(place, f"{address} is also that of pod {owner[address]}; give one another"))
+                errors.append(InputError(where, f"{address} is also that of pod {owner[address]}; give one another"))
 
 
 def _address_pods(
@@ -243,7 +321,7 @@ def _address_pods(
     for pod in wired:
         node = places[pod.id]
         addresses = pod.addresses or kept.get(pod.id) or tuple(_next(node, one, taken) for one in node.pod_ranges)
-        found.append(_pod_plan(pod.id, node.name, addresses))
+        found.append(pod_plan(pod.id, node.name, addresses))
     return tuple(found)
 
 
@@ -257,7 +335,8 @@ def _next(node: NodePlan, network: Network, taken: set[Address]) -> Address:
     raise InputError(f"node {node.name}", f"its pod range {network} has no free address; use more nodes")
 
 
-def _pod_plan(pod: PodId, node: str, addresses: tuple[Address, ...]) -> PodPlan:
+def pod_plan(pod: PodId, node: str, addresses: tuple[Address, ...]) -> PodPlan:
+    """A pod with the names and MACs that follow from its own name."""
     digest = blake2b(str(pod).encode(), digest_size=6).hexdigest()
     tail = ":".join(digest[at : at + 2] for at in range(0, 10, 2))
     # a namespace has no dot in its name, so the first one parts it from the pod's
@@ -267,7 +346,8 @@ def _pod_plan(pod: PodId, node: str, addresses: tuple[Address, ...]) -> PodPlan:
     return PodPlan(pod, node, addresses, netns, f"vl{digest}", f"02:{tail}", f"06:{tail}")
 
 
-def _hosted(pod: PodId, node: NodePlan) -> HostedPod:
+def hosted_pod(pod: PodId, node: NodePlan) -> HostedPod:
+    """A hostNetwork pod on its node."""
     return HostedPod(pod, node.name, node.netns, tuple(each.ip for each in node.addresses))
 
 
