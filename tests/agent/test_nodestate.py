@@ -15,7 +15,8 @@ CRDS = Path(__file__).parents[2] / "deploy" / "crds.yaml"
 
 
 def schema() -> dict[str, Any]:
-    (crd,) = yaml.safe_load_all(CRDS.read_text())
+    every = yaml.safe_load_all(CRDS.read_text())
+    (crd,) = (each for each in every if each["metadata"]["name"] == "nodestates.vallum.dev")
     (version,) = crd["spec"]["versions"]
     return version["schema"]["openAPIV3Schema"]["properties"]["status"]  # type: ignore[no-any-return]
 

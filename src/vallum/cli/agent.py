@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vallum import dataplane, network
-from vallum.agent.settings import Cni, Kube, Settings
+from vallum.agent.settings import IPAM, Cni, Kube, Settings
 from vallum.model.errors import InputError
 
 _PLANES = [name for name in dataplane.PLANES if name != "memory"]  # which enforces nothing
@@ -44,6 +44,14 @@ _CNI = Cni()
     metavar="FILE",
     help="Protect the pods of another plugin: ours is appended to this conflist of the configuration folder.",
 )
+@click.option(
+    "--ipam",
+    type=click.Choice(IPAM),
+    default=_CNI.ipam,
+    show_default=True,
+    help="Where pods get addresses: the node's podCIDRs, a ledger of this machine, or the cluster's networks.",
+)
+@click.option("--ledger", type=_PATH, default=_CNI.ledger, show_default=True, help="Not with --ipam ranges.")
 @click.option("--state-dir", type=_PATH, default=_CNI.state_dir, show_default=True, help="What must outlive the agent.")
 def command(
     node: str,
@@ -60,6 +68,8 @@ def command(
     cni_conf_dir: Path,
     cni_bin_dir: Path,
     cni_chain: str,
+    ipam: str,
+    ledger: Path,
     state_dir: Path,
 ) -> None:
     """Enforce the policies of one node, in this network namespace, until SIGTERM.
@@ -70,6 +80,7 @@ def command(
 
     world = _source(source, kubeconfig)
     serves = bool(cni_chain) or (isinstance(world, Kube) if cni is None else cni)
+    _check_ipam(ipam, world, wires=serves and not cni_chain)
     settings = Settings(
         node,
         world,
@@ -78,7 +89,7 @@ def command(
         socket,
         mark_mask=mask(mark_mask),
         close_unknown=isinstance(world, Kube) if unknown is None else unknown == "closed",
-        cni=Cni(cni_socket, cni_conf_dir, cni_bin_dir, state_dir, cni_chain) if serves else None,
+        cni=Cni(cni_socket, cni_conf_dir, cni_bin_dir, state_dir, cni_chain, ipam, ledger) if serves else None,
         health=_place(health) if health else None,
     )
 
@@ -99,6 +110,13 @@ def _source(source: str, kubeconfig: Path | None) -> Path | Kube:
     if kubeconfig is not None:
         raise InputError("--kubeconfig", f"belongs to --source kube, got --source {source}")
     return Path(folder)
+
+
+def _check_ipam(ipam: str, world: Path | Kube, *, wires: bool) -> None:
+    if ipam != "ranges" and not wires:
+        raise InputError("--ipam", f"{ipam} gives addresses to pods that are wired here; add --cni, or leave it out")
+    if ipam == "cluster" and not isinstance(world, Kube):
+        raise InputError("--ipam", "cluster needs --source kube; for a machine without one there is --ipam ledger")
 
 
 def _place(text: str) -> tuple[str, int]:

@@ -12,12 +12,15 @@ from vallum.model.errors import InputError
 
 _PATH = click.Path(path_type=Path)
 _CNI = Cni()
+_KINDS = ("nodestates", "blocks", "strays", "hosts", "blackouts", "topologies", "networks")
 _OBJECTS = (
     "/apis/apps/v1/namespaces/kube-system/daemonsets/vallum",
     "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/vallum",
     "/apis/rbac.authorization.k8s.io/v1/clusterroles/vallum",
+    "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/vallum-addresses",
+    "/apis/rbac.authorization.k8s.io/v1/clusterroles/vallum-addresses",
     "/api/v1/namespaces/kube-system/serviceaccounts/vallum",
-    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/nodestates.vallum.dev",
+    *(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{kind}.vallum.dev" for kind in _KINDS),
 )
 """What deploy/ holds, the agents first: they would go on publishing."""
 

@@ -294,9 +294,17 @@ class FakeApi:
                 return Answer(201, json.dumps(self.put(request.path, body)).encode())
             case "PUT" | "PATCH":
                 return self._written(request, collection, name)
+            case "DELETE" if self._is_another(request, collection, name):
+                return status(409, "the ResourceVersion in the precondition does not match")
             case "DELETE" if self.delete(collection, name):
                 return Answer(200, json.dumps({"kind": "Status", "status": "Success"}).encode())
         return status(404, f"{request.path} not found")
+
+    def _is_another(self, request: Request, collection: str, name: str) -> bool:
+        """Reports whether a precondition names another version than is there."""
+        asked = json.loads(request.body or b"{}").get("preconditions", {}).get("resourceVersion")
+        known = self._named(collection, name)
+        return None not in (asked, known) and known["metadata"]["resourceVersion"] != asked  # type: ignore[index]
 
     def _one(self, collection: str, name: str) -> Answer:
         found = self._named(collection, name)

@@ -1,4 +1,4 @@
-"""The four kinds that are watched: where each is found, and how its bytes become an object of the model.
+"""The kinds that are watched: where each is found, and how its bytes become an object of the model.
 
 Decoding is straight from bytes. An object with fields of types that no API gives is read by its metadata alone, so
 that it cannot stop the stream: a pod without an address waits, and a policy closes what it may select.
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from vallum.model.objects import Object
 from vallum.sources.kube import wire
 from vallum.sources.kube.interned import Interned
 from vallum.sources.kube.policies import closed, policy
@@ -20,13 +19,13 @@ from vallum.sources.kube.things import Problems, namespace, node, pod
 class Read(NamedTuple):
     """One object, read. `space` is empty where the kind has none; `problems`: what of it could not be read.
 
-    No `thing`: not even its name could be.
+    No `thing`: not even its name could be. It is an Object, or what else the kind makes of it.
     """
 
     space: str
     name: str
     version: str
-    thing: Object | None
+    thing: Any
     problems: tuple[str, ...] = ()
 
 
@@ -41,13 +40,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind. `name` as in `Key`, `resource` as RBAC calls it."""
+    """A kind. `name` as in `Key`, `resource` as RBAC calls it, `make` where it is none of the world's."""
 
     name: str
     resource: str
     path: str
     shape: type[Any]
     page: type[Any]
+    make: Callable[[Any, Interned, Problems], Any] | None = None
 
 
 NAMESPACES = Kind("Namespace", "namespaces", "/api/v1/namespaces", wire.Namespace, wire.Page[wire.Namespace])
@@ -57,8 +57,9 @@ POLICIES = Kind(
     "Policy", "networkpolicies", "/apis/networking.k8s.io/v1/networkpolicies", wire.Policy, wire.Page[wire.Policy]
 )
 KINDS = (NAMESPACES, NODES, PODS, POLICIES)
+"""Those of the world."""
 
-_Model = Callable[[Any, Interned, Problems], Object]
+_Model = Callable[[Any, Interned, Problems], Any]
 
 _bare = msgspec.json.Decoder(wire.Bare).decode
 _raw_page = msgspec.json.Decoder(wire.RawPage).decode
@@ -113,6 +114,8 @@ def _metadata(data: bytes | msgspec.Raw) -> bytes:
 
 
 def _model(kind: Kind, own: str) -> _Model:
+    if kind.make is not None:
+        return kind.make
     if kind is PODS:
         return lambda found, interned, problems: pod(found, interned, problems, own)
     models: dict[Kind, _Model] = {NAMESPACES: namespace, NODES: node, POLICIES: policy}

@@ -97,7 +97,7 @@ class _Gathered:
         if kind is POLICIES:
             self._revision = version
         for event in events:
-            self._pending[key_of(event.thing) if isinstance(event, Put) else event.key] = event
+            self._pending[_key(event)] = event
         self.ready.set()
 
     def failed(self, kind: Kind, problem: str, *, sure: bool) -> None:
@@ -145,6 +145,13 @@ class _Gathered:
         yield from sorted(found)[:_SAID_MOST]
         if len(found) > _SAID_MOST:
             yield f"and {len(found) - _SAID_MOST} more"
+
+
+def _key(event: Event) -> Key:
+    if not isinstance(event, Put):
+        return event.key
+    own: Key | None = getattr(event.thing, "key", None)  # what is none of the world's names itself
+    return own or key_of(event.thing)
 
 
 def _written(moment: float) -> str:
