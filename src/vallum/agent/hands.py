@@ -19,7 +19,7 @@ from vallum.policy.ruleset import Ruleset
 @dataclass(slots=True)
 class Hands:
     """What a reconcile acts through. `given`: the program each plane was last given and shown to hold; `moved`: links,
-    routes or addresses may be other ones than at the last look.
+    routes or addresses may be other ones than at the last look; `routing`: it is known which ranges are whose.
     """
 
     planes: tuple[Any, ...]
@@ -28,6 +28,7 @@ class Hands:
     given: dict[str, Any] = field(default_factory=dict)
     ready: frozenset[Attachment] = frozenset()
     moved: bool = True
+    routing: bool = True
     _looked: bool = True
     _wish: Wiring = field(default_factory=Wiring)
     _synced: SyncReport = field(default_factory=SyncReport)
@@ -120,8 +121,10 @@ class Hands:
 
     def sync(self, wiring: Wiring) -> SyncReport:
         """Bring links and routes to the wish; what stood after the last time tells drift from news. Where neither the
-        wish nor a route has changed since, nothing is read.
+        wish nor a route has changed since, nothing is read. Before it is known what to wish, what stands stays.
         """
+        if not self.routing:
+            return self._synced
         if self._looked or wiring != self._wish:
             self._synced = sync(wiring, self._synced.standing)
             self._wish = wiring

@@ -76,7 +76,7 @@ def _steps(cni: Cni, socket: Path, mark_mask: int, host: Rtnetlink, links: tuple
         _unroute,
         partial(_clear_planes, mark_mask),
         partial(_unmark, mark_mask),
-        *(partial(_delete, path) for path in (cni.state_dir, cni.socket, socket)),
+        *(partial(_delete, path) for path in (*_ledger(cni.ledger), cni.state_dir, cni.socket, socket)),
     )
 
 
@@ -102,6 +102,11 @@ def _clear_planes(mark_mask: int) -> str | None:
 def _unmark(mark_mask: int) -> str | None:
     count = conntrack.clear_marks(mark_mask)
     return f"marks of {count} connections" if count else None
+
+
+def _ledger(path: Path) -> tuple[Path, ...]:
+    """With what SQLite keeps beside it."""
+    return path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
 
 
 def _delete(path: Path) -> str | None:

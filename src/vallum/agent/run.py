@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vallum.agent import health
+from vallum.agent.addressing import Addressing, Duty, PodCidrs
 from vallum.agent.answers import explanation, world
 from vallum.agent.api import Answer, Api
 from vallum.agent.guard import Guard
@@ -23,7 +24,7 @@ from vallum.agent.notify import notify, watchdog
 from vallum.agent.pace import Pace
 from vallum.agent.reconcile import Report, reconcile
 from vallum.agent.runtime import Runtime
-from vallum.agent.settings import Settings
+from vallum.agent.settings import Cni, Settings
 from vallum.agent.status import Status
 from vallum.agent.world import World
 from vallum.analysis.asked import Asked
@@ -39,9 +40,7 @@ from vallum.sources.kube.trouble import Trouble
 
 if TYPE_CHECKING:
     from vallum.agent.publish import Publisher
-
-Duty = Callable[[], Coroutine[Any, Any, None]]
-"""What runs until the agent is told to stop."""
+    from vallum.agent.shared import SharedPools
 
 _log = logging.getLogger("vallum.agent")
 _USUAL = gc.get_threshold()
@@ -79,6 +78,7 @@ class Agent:
         self._guard = Guard(self._world, self._want, lambda: self._status.source_fault or self._status.kernel_fault)
         self._publisher: Publisher | None = None
         self._runtime: Runtime | None = None
+        self._shared: SharedPools | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. The kernel is left as it is: enforcement goes on (stance 20)."""
@@ -95,6 +95,7 @@ class Agent:
             open_.callback(server.close)
             await self._serve_health(open_)
             duties = [self._enforce, self._live, *await self._wired(open_), *await self._sourced(open_)]
+            duties += self._runtime.duties() if self._runtime is not None else []
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(duty()) for duty in duties]
                 await self._stop.wait()
@@ -124,6 +125,9 @@ class Agent:
 
             access = from_kubeconfig(source.kubeconfig)
         client = await open_.enter_async_context(Client(access))
+        if self._shared is not None:
+            self._shared.connect(client)
+            open_.callback(self._shared.close)
         self._publisher = Publisher(client, self._settings.node, self._state)
         return [partial(self._follow, kube.watch(client, self._settings.node)), self._publisher.run]
 
@@ -132,10 +136,31 @@ class Agent:
         cni = self._settings.cni
         if cni is None:
             return []
-        self._runtime = Runtime(cni, self._guard)
+        self._runtime = Runtime(cni, self._guard, self._addressing(cni))
         open_.callback(self._runtime.close)
         await self._runtime.open()
         return [self._runtime.serve]
+
+    def _addressing(self, cni: Cni) -> Addressing:
+        """Where addresses come from. Raises InputError for a ledger that cannot be used."""
+        node = self._settings.node
+        match cni.ipam:
+            case "cluster":
+                from vallum.agent.shared import SharedPools  # noqa: PLC0415 - HTTP, as above
+
+                self._shared = SharedPools(node, cni.ledger, self._world, self._readdressed)
+                return self._shared
+            case "ledger":
+                from vallum.agent.ledgered import LedgerPools  # noqa: PLC0415 - SQLite, as above
+
+                return LedgerPools(node, cni.ledger, self._world, self._readdressed)
+            case _:
+                return PodCidrs(cni.state_dir / "addresses.json")
+
+    def _readdressed(self) -> None:
+        """Whose ranges are which has changed, or whether pods can get addresses."""
+        self._want(moved=False)
+        self._told()
 
     async def _serve_health(self, open_: AsyncExitStack) -> None:
         if self._settings.health is None:
@@ -221,6 +246,7 @@ class Agent:
         heard, self._heard = self._heard, None
         doubt = bool(doubts) or self._status.report is None or self._status.kernel_fault is not None
         self._hands.moved |= doubt
+        self._hands.routing = self._shared is None or self._shared.heard
         call = asyncio.get_running_loop().run_in_executor(
             self._worker,
             lambda: reconcile(self._world.snapshot, self._settings, self._engine, self._hands, doubt=doubt),
@@ -245,7 +271,7 @@ class Agent:
         self._api.publish({"event": "status"} | self._facts())
         if self._runtime is not None:
             own = self._world.snapshot.nodes.get(self._settings.node)
-            self._runtime.know(self._status.unready(), own.pod_ranges if own else ())
+            self._runtime.know(self._status.unready(), own)
         if self._publisher is not None:
             self._publisher.changed()
 

@@ -7,16 +7,16 @@ for ready as soon as it sees one. Those files stay when the agent stops: the shi
 import asyncio
 import logging
 
+from vallum.agent.addressing import Addressing, Duty
 from vallum.agent.guard import Guard
 from vallum.agent.settings import Cni
 from vallum.cni import build, chain, conflist
 from vallum.cni.conflist import Places
 from vallum.cni.service import Doors, Service
 from vallum.cni.verbs import Verbs
-from vallum.ipam.ranges import NodeRanges
 from vallum.kernel import forwarding
-from vallum.model.address import Network
 from vallum.model.errors import InputError, KernelError
+from vallum.model.objects import Node
 
 _log = logging.getLogger("vallum.agent")
 _AGAIN = 5.0
@@ -26,15 +26,17 @@ _AGAIN = 5.0
 class Runtime:
     """Construct it on the loop, in the node's network namespace; `open`, then `serve` until cancelled, then `close`."""
 
-    def __init__(self, settings: Cni, guard: Guard) -> None:
+    def __init__(self, settings: Cni, guard: Guard, addressing: Addressing) -> None:
         self._settings = settings
         self._guard = guard
+        self._addressing = addressing
+        self._families: set[int] = set()
         self._reason: str | None = "the agent has just started"
         self._able = asyncio.Event()
         self._doors = Doors(settings.socket, settings.state_dir / "queue")
         self._places = Places(settings.conf_dir, settings.bin_dir)
-        self._ranges = NodeRanges((), settings.state_dir / "addresses.json")
-        self._service = Service(self._doors, Verbs(self._ranges, guard, lambda: self._reason))
+        self._verbs = Verbs(addressing.allocator, guard, lambda: self._reason)
+        self._service = Service(self._doors, self._verbs)
         self._faults: dict[str, str] = {}
 
     async def open(self) -> None:
@@ -45,13 +47,14 @@ class Runtime:
         """Answer nobody any more; attachments and files stay."""
         self._service.close()
 
-    def know(self, unready: str | None, ranges: tuple[Network, ...]) -> None:
-        """Why the kernel is behind the world, if it is, and the node's ranges for its pods."""
-        if ranges != self._ranges.ranges:
-            self._ranges.ranges = ranges
-            self._forward({network.version for network in ranges})
-        no_range = None if ranges or self._settings.chain else "the node has no spec.podCIDRs to give addresses from"
-        self._reason = unready or no_range
+    def know(self, unready: str | None, own: Node | None) -> None:
+        """Why the kernel is behind the world, if it is, and what the source says of this node."""
+        self._addressing.know(own)
+        families = self._addressing.families()
+        if families != self._families:
+            self._families = families
+            self._forward(families)
+        self._reason = unready or (None if self._settings.chain else self._addressing.missing())
         if self._reason is None:
             self._able.set()
 
@@ -63,7 +66,11 @@ class Runtime:
 
     def problems(self) -> tuple[str, ...]:
         """What could not be done for the runtime or its pods."""
-        return tuple(self._faults.values())
+        return (*self._faults.values(), *self._addressing.problems())
+
+    def duties(self) -> list[Duty]:
+        """What runs for the addresses, once there is a source."""
+        return self._addressing.duties(self._verbs.beside, self._verbs.look)
 
     def _forward(self, families: set[int]) -> None:
         for family in sorted(families):

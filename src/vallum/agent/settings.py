@@ -11,6 +11,10 @@ class Kube:
     kubeconfig: Path | None = None
 
 
+IPAM = ("ranges", "ledger", "cluster")
+"""Where addresses come from: the node's podCIDRs, a ledger of this machine, the networks of the cluster."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cni:
     """How the agent serves the container runtime (docs/cni.md).
@@ -21,6 +25,8 @@ class Cni:
         bin_dir: where the shim goes.
         state_dir: what must outlive the agent: cooling addresses and DELs that came while it was away.
         chain: a conflist of another plugin that ours is appended to, instead of wiring pods itself.
+        ipam: where addresses come from, of `IPAM`.
+        ledger: where they are kept, unless they come from the node's podCIDRs.
     """
 
     socket: Path = Path("/run/vallum/cni.sock")
@@ -28,6 +34,8 @@ class Cni:
     bin_dir: Path = Path("/opt/cni/bin")
     state_dir: Path = Path("/var/lib/vallum/cni")
     chain: str = ""
+    ipam: str = "ranges"
+    ledger: Path = Path("/var/lib/vallum/ledger")
 
 
 @dataclass(frozen=True, slots=True)

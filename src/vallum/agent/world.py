@@ -6,12 +6,15 @@ them only later, and somebody else's word on them does not count.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vallum.cni.attached import shortened
 from vallum.model.attachment import PodAttachment
 from vallum.model.objects import Namespace, Node, Pod, PodId, Policy, PolicyId
 from vallum.model.snapshot import Batch, Event, Gone, Put, Snapshot
+
+if TYPE_CHECKING:
+    from vallum.agent.territory import Territory
 
 _Thing = TypeVar("_Thing", Namespace, Node)
 
@@ -24,6 +27,15 @@ class World:
         self._node = node
         self._told: dict[PodId, Pod] = {}
         self._attached: list[PodAttachment] = []
+        self._territory: Territory | None = None
+
+    def lay(self, territory: "Territory") -> bool:
+        """From now on these are the ranges and groups of nodes, whatever their objects say. Reports a change."""
+        before, self._territory = self._territory, territory
+        nodes = {name: self._placed(node) for name, node in self.snapshot.nodes.items()}
+        if nodes != self.snapshot.nodes:
+            self.snapshot = replace(self.snapshot, nodes=nodes)
+        return territory != before
 
     def apply(self, batch: Batch) -> Snapshot:
         """The snapshot after these events. Repeated and unknown removals change nothing."""
@@ -37,7 +49,7 @@ class World:
         old = self.snapshot
         self.snapshot = Snapshot(
             _changed(old.namespaces, spaces),
-            _changed(old.nodes, nodes),
+            _changed(old.nodes, {name: node and self._placed(node) for name, node in nodes.items()}),
             old.pods.changed(self._dressed(pods)),
             old.policies.changed(policies),
             batch.revision,
@@ -64,6 +76,12 @@ class World:
     def knows(self, attachment: PodAttachment) -> bool:
         """Reports whether the source tells of the pod that this attachment is for, and not of an earlier one."""
         return self._pod_of(attachment) is not None
+
+    def _placed(self, node: Node) -> Node:
+        if self._territory is None:
+            return node
+        found = self._territory.get(node.name)
+        return replace(node, pod_ranges=found.ranges if found else (), groups=found.groups if found else ())
 
     def _pod_of(self, attachment: PodAttachment) -> Pod | None:
         return next((pod for pod in self._told.values() if _is_for(attachment, pod)), None)

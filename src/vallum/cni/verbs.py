@@ -78,6 +78,14 @@ class Verbs:
         """Remove what an ADD of an earlier life left half made; the attachments that stand. Raises KernelError."""
         return await self._do(self._sweep)
 
+    async def look(self) -> None:
+        """Read back what is in use on this node and tell the allocator. Raises KernelError."""
+        await self._do(self._adopt)
+
+    async def beside(self, work: Callable[..., Result], *args: object) -> Result:
+        """Have the worker, to which the allocator belongs, do something between two calls."""
+        return await self._do(work, *args)
+
     async def answer(self, call: Call) -> Answer:
         """Never raises for what a runtime, a user or the kernel did wrong: that is the answer."""
         try:
