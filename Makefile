@@ -2,6 +2,7 @@
 MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 bin := .venv/bin
+in_kube := scripts/namespaced.sh --as-root $(bin)/python -m vallum.lab.kube inside --
 
 .PHONY: help setup demo test mutants check bench kube kube-up kube-down test-kube clean
 .DEFAULT_GOAL := help
@@ -40,8 +41,12 @@ kube-up: kube ## a real Kubernetes of two nodes in the background, as root; ARGS
 kube-down: ## end it and leave nothing of it
 	@scripts/namespaced.sh --as-root $(bin)/python -m vallum.lab.kube down
 
-test-kube: kube ## the tests on a real Kubernetes, as root; ARGS="-k name" for some
-	@scripts/namespaced.sh --as-root $(bin)/python -m vallum.lab.kube inside -- $(bin)/python -m pytest tests/kube $(ARGS)
+test-kube: kube ## the tests on a real Kubernetes, as root, then beside another plugin; ARGS="-k name" for some, once
+	@$(in_kube) $(bin)/python -m pytest tests/kube $(ARGS)
+ifndef ARGS
+	@$(in_kube) env VALLUM_KUBE_WIRING=found VALLUM_KUBE_PROXY=iptables $(bin)/python -m pytest tests/kube
+	@$(in_kube) env VALLUM_KUBE_WIRING=chained VALLUM_KUBE_PROXY=nftables $(bin)/python -m pytest tests/kube
+endif
 
 clean: ## remove what setup, tests and tools made here
 	rm -rf .venv .tools .hypothesis .mypy_cache .ruff_cache .import_linter_cache dist

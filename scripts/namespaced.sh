@@ -22,7 +22,9 @@ if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then
     status=0
     sudo -n env PATH="$PATH" HOME="${HOME:-/}" PYTHONDONTWRITEBYTECODE=1 TERM="${TERM:-dumb}" \
         ${NO_COLOR+NO_COLOR="$NO_COLOR"} ${XDG_CACHE_HOME+XDG_CACHE_HOME="$XDG_CACHE_HOME"} \
-        ${VALLUM_KUBE_LOGS+VALLUM_KUBE_LOGS="$VALLUM_KUBE_LOGS"} "$@" || status=$?
+        ${VALLUM_KUBE_LOGS+VALLUM_KUBE_LOGS="$VALLUM_KUBE_LOGS"} \
+        ${VALLUM_KUBE_WIRING+VALLUM_KUBE_WIRING="$VALLUM_KUBE_WIRING"} \
+        ${VALLUM_KUBE_PROXY+VALLUM_KUBE_PROXY="$VALLUM_KUBE_PROXY"} "$@" || status=$?
     sudo -n chown -R "$(id -u):$(id -g)" .hypothesis "${HOME:-/}/.cache/vallum" 2>/dev/null || true
     exit "$status"
 fi

@@ -6,12 +6,12 @@ that the bridge wires, found from the API or as a plugin behind the bridge, and 
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
-from kube import steps
+from kube import steps, wirings
 from kube.steps import flow, hold, pods_with, policy, reached, targets
+from kube.wirings import BRIDGE, MODES, REFERENCE
 from traffic import Traffic
 from vallum.cni.attached import read as read_attached
 from vallum.cni.conflist import NAME
@@ -24,13 +24,7 @@ from vallum.lab.kube.layout import NodeLayout
 SPACE = "beside"
 SERVES = ("TCP/80", "UDP/80")
 BOTH = ("TCP", "UDP")
-REFERENCE = "50-reference.conflist"
-BRIDGE = "cni0"
 LEAST = 500
-MODES = {
-    "found from the API": ("--no-cni", "--backend", "none"),
-    "chained": ("--cni-chain", REFERENCE, "--backend", "none"),
-}
 
 Crowd = dict[str, Manifest]
 
@@ -154,8 +148,7 @@ def guarded(kube: KubeCluster, crowd: Crowd, request: pytest.FixtureRequest) -> 
     assert crowd
     usual = dict(kube.agents)
     for name, agent in usual.items():
-        words = tuple(word for word in agent.words if word != "--cni")
-        kube.agents[name] = replace(agent, words=(*words, *MODES[request.param]), _process=None)
+        kube.agents[name] = wirings.beside(agent, request.param)
         kube.agents[name].start()
     try:
         for name in usual:
@@ -200,8 +193,7 @@ def test_a_pod_that_the_bridge_wires_later_is_guarded_as_well(kube: KubeCluster,
         ready = kube.wait_ready(made)
         for name in ("friend1", "stranger2"):
             assert not any(reached(kube, crowd[name], addressed(*ready))), guarded
-        chained = [*kube.layouts[0].cni_config.glob("00-vallum-*")]
-        assert bool(chained) == (guarded == "chained")
+        assert wirings.chained(kube.layouts[0]) == (guarded == "chained")
 
 
 def test_the_next_plugin_is_left_alone_when_we_go(kube: KubeCluster, crowd: Crowd) -> None:

@@ -9,10 +9,11 @@ from itertools import count, groupby
 
 import pytest
 
+from kube import wirings
 from kube.probing import PATIENT, QUICK, Answer, Question
 from kube.scenarios import objects
 from kube.scenarios.matrix import Cell, Matrix, shown
-from kube.scenarios.scenario import Scenario, Stage, scenarios, services
+from kube.scenarios.scenario import Scenario, Stage, population, scenarios, services
 from kube.site import Site
 from vallum.lab.kube.cluster import KubeCluster
 
@@ -36,6 +37,17 @@ def again(site: Site) -> Iterator[Site]:
     """With all agents running afterwards."""
     yield site
     site.leave()
+
+
+def test_the_cluster_is_of_the_kind_that_was_asked_for(site: Site) -> None:
+    """Otherwise a run on another kind would show nothing new."""
+    kube, kind = site.kube, wirings.asked()
+    site.enter(Stage("the population", population(), ""))
+    attached = {name: chain for name, chain in wirings.plugins().items() if name in site.state.live}
+    assert attached.keys() == site.state.live.keys() - set(site.state.hosts)
+    assert {" ".join(chain) for chain in attached.values()} == {wirings.CHAINS[kind.wiring]}
+    proxied = {name: wirings.proxied(kube, name, site.addresses["svc:x/s.ip"]) for name in kube.nodes}
+    assert proxied == {name: {kind.proxy} for name in kube.nodes}
 
 
 @pytest.mark.parametrize("scenario", scenarios(), ids=lambda scenario: scenario.id)

@@ -11,9 +11,11 @@ import pytest
 
 from kube import steps
 from kube.steps import block, hold, pods_with, policy, port, reached, targets
+from kube.wirings import asked, proxied
 from vallum.lab.kube import layout, pods
 from vallum.lab.kube.client import Manifest
 from vallum.lab.kube.cluster import KubeCluster
+from vallum.lab.kube.node import PROXY_MODES
 
 SPACE = "services"
 SERVES = ("TCP/80", "UDP/80", "HTTP/81")
@@ -63,22 +65,16 @@ def cluster_addresses(kube: KubeCluster, name: str) -> list[str]:
     return found
 
 
-@pytest.fixture(scope="module", params=["iptables", "nftables"])
+@pytest.fixture(scope="module", params=sorted(PROXY_MODES, key=lambda mode: mode == asked().proxy))
 def mode(kube: KubeCluster, request: pytest.FixtureRequest, crowd: dict[str, Manifest]) -> str:
-    """Every kube-proxy in this mode, with the rules of the other one gone; nftables, as the cluster was, comes last."""
+    """Every kube-proxy in this mode, with the rules of the other one gone; that which the cluster has comes last."""
     assert crowd
     mode = str(request.param)
     kube.set_proxy_mode(mode)
-    for node in kube.nodes:
-        steps.until(lambda node=node: in_force(kube, node) == {mode}, steps.PATIENCE, lambda: f"not in mode {mode}")
-    return mode
-
-
-def in_force(kube: KubeCluster, node: str) -> set[str]:
-    """The modes of which there are rules for our Services."""
     address = cluster_addresses(kube, "node")[0]
-    listings = {"nftables": ["nft", "list", "table", "ip", "kube-proxy"], "iptables": ["iptables-save", "-t", "nat"]}
-    return {mode for mode, words in listings.items() if address in kube.run_on(node, words).out}
+    for node in kube.nodes:
+        steps.until(lambda node=node: proxied(kube, node, address) == {mode}, steps.PATIENCE, lambda: f"not {mode}")
+    return mode
 
 
 @pytest.mark.usefixtures("mode")
