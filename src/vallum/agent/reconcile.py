@@ -5,6 +5,7 @@ project decides what the kernel gets, and `run` alone decides when.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from vallum.model.snapshot import Snapshot
 from vallum.model.wiring import Problem
 from vallum.policy.compile import Engine
 from vallum.policy.ruleset import Ruleset
+
+Held = Callable[[LocalNode], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,13 @@ class Report:
     moments: Moments
 
 
-def reconcile(snapshot: Snapshot, settings: Settings, engine: Engine, hands: Hands, *, doubt: bool) -> Report:
+def reconcile(
+    snapshot: Snapshot, settings: Settings, engine: Engine, hands: Hands, held: Held, *, doubt: bool
+) -> Report:
     """Make the kernel hold what the snapshot asks for. With `doubt` the kernel is read before and compared after.
 
-    Raises KernelError; the last good state then stands and the next call starts by reading.
+    `held` is called as soon as the rules of these pods are in force: whoever starts one of them need not wait for the
+    routes of others. Raises KernelError; the last good state then stands and the next call starts by reading.
     """
     start = time.monotonic()
     ruleset, tables = engine.compile(snapshot)
@@ -62,10 +68,11 @@ def reconcile(snapshot: Snapshot, settings: Settings, engine: Engine, hands: Han
         new = hands.is_unproven(plane, program, local)
         changed = hands.put(plane, program, verify=doubt, confirm=new, again=found)
         repaired += [plane.name] * (found or changed)
+    problems = hands.shortcomings(local)
     hands.settled(local)
+    held(local)
     applied = time.monotonic()
     wiring = hands.sync(hands.plan(snapshot, settings.node))
-    problems = hands.shortcomings(local)
     moments = Moments(start, start, compiled, applied)
     return Report(snapshot, ruleset, local, tuple(repaired), wiring, problems, time.monotonic() - start, moments)
 

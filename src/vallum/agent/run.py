@@ -32,6 +32,7 @@ from vallum.dataplane import Denials, Meddling, Reports
 from vallum.flows.drops import Drops
 from vallum.kernel.rtevents import Change, RouteWatch
 from vallum.model.address import show
+from vallum.model.attachment import LocalNode
 from vallum.model.errors import InputErrors, KernelError
 from vallum.model.snapshot import Batch
 from vallum.policy.compile import Engine
@@ -247,9 +248,14 @@ class Agent:
         doubt = bool(doubts) or self._status.report is None or self._status.kernel_fault is not None
         self._hands.moved |= doubt
         self._hands.routing = self._shared is None or self._shared.heard
-        call = asyncio.get_running_loop().run_in_executor(
+        loop = asyncio.get_running_loop()
+
+        def held(local: LocalNode) -> None:
+            loop.call_soon_threadsafe(partial(self._guard.enforced, local))
+
+        call = loop.run_in_executor(
             self._worker,
-            lambda: reconcile(self._world.snapshot, self._settings, self._engine, self._hands, doubt=doubt),
+            lambda: reconcile(self._world.snapshot, self._settings, self._engine, self._hands, held, doubt=doubt),
         )
         try:
             report = await asyncio.shield(call)
@@ -284,7 +290,6 @@ class Agent:
         self._status.report = report
         self._status.kernel_is(None)
         self._status.reconciles += 1
-        self._guard.enforced(report.local)
         repairs = [(name, *_culprit(doubts)) for name in report.repaired]
         repairs += [("routes", "unknown program", str(drift)) for drift in report.wiring.drift]
         for repair in repairs:
