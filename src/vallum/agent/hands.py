@@ -111,6 +111,14 @@ class Hands:
             return tuple(Problem(f"bridge {name}", text) for name in bridges)
         return ()
 
+    def tidy(self) -> None:
+        """Remove what the last changes left in the kernel because packets under way might still need it.
+
+        Raises KernelError.
+        """
+        for plane in self.planes:
+            plane.tidy()
+
     def settled(self, local: LocalNode) -> None:
         """All planes hold the rules of these pods: their links may go up."""
         self.ready = frozenset(local.attachments)

@@ -48,7 +48,9 @@ _USUAL = gc.get_threshold()
 _MANY = 100_000
 """Objects between two collections while the first world is read: none of it is garbage."""
 _CALM = 0.05
-"""Seconds from the first change of a link or route to a look at them, unless there is one before."""
+"""Seconds from the first change of a link or route to a look at them, unless there is one before; and of quiet before
+what changes left behind is removed.
+"""
 
 
 class Agent:
@@ -66,6 +68,7 @@ class Agent:
         self._bug: BaseException | None = None
         self._doubts: list[Meddling] = []
         self._wake = asyncio.Event()
+        self._untidy = False
         self._heard: float | None = None
         self._stop = asyncio.Event()
         self._worker = ThreadPoolExecutor(1, "planes")
@@ -230,19 +233,35 @@ class Agent:
         while True:
             while (wait := self._pace.wait(time.monotonic())) > 0:
                 self._wake.clear()
+                untidy = self._untidy
                 try:
-                    async with asyncio.timeout(None if wait == float("inf") else wait):  # wait_for can lose a cancel
+                    # wait_for can lose a cancel
+                    async with asyncio.timeout(min(wait, _CALM) if untidy else wait if wait < float("inf") else None):
                         await self._wake.wait()
                 except TimeoutError:
-                    self._doubts.append(Meddling("", "the regular look"))
+                    if untidy:
+                        await self._tidy()
+                    else:
+                        self._doubts.append(Meddling("", "the regular look"))
             if not self._world.snapshot.revision:
                 self._pace.started()  # what was wanted so far waits for the world, whose first batch wants again
                 self._pace.ended(time.monotonic(), fine=True)
                 continue
             await self._once()
 
+    async def _tidy(self) -> None:
+        """Nothing is wanted just now: what the last changes left in the kernel can go."""
+        self._untidy = False
+        try:
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._worker, self._hands.tidy))
+        except KernelError as error:
+            _log.warning("%s", error)
+            self._doubts.append(Meddling("", f"what could not be removed: {error}"))
+            self._want()
+
     async def _once(self) -> None:
         self._pace.started()
+        self._untidy = True
         doubts, self._doubts = self._doubts, []
         heard, self._heard = self._heard, None
         doubt = bool(doubts) or self._status.report is None or self._status.kernel_fault is not None

@@ -89,6 +89,12 @@ class DataPlane(Protocol, Generic[Program]):
         """Whether links no longer have what the last program asked of them: a quick look, when a link has changed."""
         ...
 
+    def tidy(self) -> None:
+        """Remove what an `apply` left because packets under way may still be in it. It changes nothing else, and waits
+        for them; `read` does it before. Raises KernelError.
+        """
+        ...
+
     def clear(self) -> None:
         """Remove everything of ours and nothing else."""
         ...

@@ -279,3 +279,23 @@ def test_what_a_change_brought_is_confirmed_until_somebody_takes_some_of_it():
         return wrong if narrow > PAIRS // 2 else [*wrong, f"read narrowly {narrow} times"]
 
     assert inside(body) == []
+
+
+@pytest.mark.packets
+def test_what_a_change_leaves_goes_when_it_is_tidied_and_serves_when_it_is_wanted_again():
+    def body(nft: Nft) -> list[str]:
+        plane, random, wrong, left = NftablesPlane(), Random(17), [], 0
+        for step in range(PAIRS):
+            one, other = random_program(random), random_program(random)
+            for program in (one, other, one)[: random.randrange(1, 4)]:
+                plane.apply(program)
+                left += plane._held.program != program
+            if random.random() < 0.5:
+                plane.tidy()
+                if held(kernel(nft), MARKS).program != program:
+                    wrong.append(f"step {step}: tidied, and {different(general(nft), program)}")
+            elif plane.read() != program:
+                wrong.append(f"step {step}: read is not what was applied")
+        return wrong if left > PAIRS // 2 else [*wrong, f"something was left {left} times"]
+
+    assert inside(body) == []

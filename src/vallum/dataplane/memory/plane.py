@@ -47,6 +47,9 @@ class MemoryPlane:
         """It asks nothing of links."""
         return False
 
+    def tidy(self) -> None:
+        """Nothing is left."""
+
     def clear(self) -> None:
         """Hold nothing: everything passes."""
         self._program = None

@@ -73,6 +73,9 @@ class BridgedSources:
         """It asks nothing of links."""
         return False
 
+    def tidy(self) -> None:
+        """It is written whole: nothing is left."""
+
     def clear(self) -> None:
         """Remove the table. Nothing to remove is fine."""
         if self._stands():

@@ -186,6 +186,11 @@ def _difference(old: Program, new: Program) -> _Lines | None:
     return _Lines(fresh, felt, _gone(old, new), weight)
 
 
+def with_leftovers(old: Program, new: Program) -> Program:
+    """The new program and what of the old one still stands beside it."""
+    return replace(new, sets={**old.sets, **new.sets}, chains={**old.chains, **new.chains})
+
+
 def _gone(old: Program, new: Program) -> list[str]:
     chains = sorted(name for name in old.chains if name not in new.chains)
     sets = sorted(name for name in old.sets if name not in new.sets)

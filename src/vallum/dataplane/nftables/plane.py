@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from vallum.dataplane.nftables.change import PIECE, Held, brought, change, held, shows
+from vallum.dataplane.nftables.change import PIECE, Held, brought, change, held, shows, with_leftovers
 from vallum.dataplane.nftables.listing import parse
 from vallum.dataplane.nftables.marks import MASK, Marks
 from vallum.dataplane.nftables.program import TABLE, Program
@@ -32,6 +32,8 @@ class NftablesPlane:
         self._nft = Nft()
         self._links = Rtnetlink()
         self._held: Held | None = None
+        self._applied = Program()
+        self._left: tuple[str, ...] = ()
         self._known = False
         self._brought: dict[str, tuple[str, dict[str, str]]] | None = None
         self._wanted: frozenset[str] | None = None
@@ -54,22 +56,38 @@ class NftablesPlane:
         self._sweep(todo.sweep)
         for script in todo.scripts:
             self._nft.run(script)
-        if todo.removals:
-            # a packet that is still in a chain that goes would find it empty, or its sets, and empty may mean allowed
-            libc.wait_for_packets()
-        for script in todo.removals:
-            self._nft.run(script)
+        flips = before is not None and before.generation != todo.generation
+        if flips:
+            self._remove(todo.removals)
         if todo.sweep:  # numbers begin again: a flow that sleeps until the same one returns must not keep its mark
             self._sweep(todo.number)
         fresh = program.strict if self._loose else program.strict - (self._wanted or frozenset())
         self._wanted = program.strict
         self._strict(fresh)
         self._loose = False
-        self._held, self._known = Held(todo.generation, todo.number, program, {}, ()), True
+        self._left = () if flips else todo.removals
+        holds = with_leftovers(before.program, program) if before and self._left else program
+        self._held, self._known = Held(todo.generation, todo.number, holds, {}, ()), True
+        self._applied = program
+
+    def tidy(self) -> None:
+        """See `DataPlane.tidy`: chains and sets that nothing leads to any more."""
+        if self._left and self._known and self._held is not None:
+            removals, self._left, self._known = self._left, (), False
+            self._remove(removals)
+            self._held, self._known = replace(self._held, program=self._applied), True
+
+    def _remove(self, scripts: tuple[str, ...]) -> None:
+        if scripts:
+            # a packet that is still in a chain that goes would find it empty, or its maps, and empty may mean allowed
+            libc.wait_for_packets()
+        for script in scripts:
+            self._nft.run(script)
 
     def read(self) -> Program | None:
         """What the kernel holds, as a program comparable with a rendered one."""
-        self._known, self._loose = False, True
+        self.tidy()
+        self._known, self._loose, self._left = False, True, ()
         try:
             listing = self._nft.run(f"list table inet {TABLE}")
         except KernelError as error:
@@ -113,7 +131,7 @@ class NftablesPlane:
 
     def clear(self) -> None:
         """Remove the table. Nothing to remove is fine."""
-        self._known = False
+        self._known, self._left = False, ()
         try:
             self._nft.run(f"delete table inet {TABLE}")
         except KernelError as error:
