@@ -1,27 +1,45 @@
-"""docs/ipam.md is the test: its commands give what stands below them, and its tables name every field there is."""
+"""docs/ipam.md is the test: its commands give what stands below them, and its tables name every field there is.
+
+Its cluster is a fake API with the zones of the examples and two nodes, each with a pod.
+"""
 
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cli.ipam_site import RACKS, Site, cluster
+from ipam.store_contract import lay
 from vallum.cli import main
 from vallum.cli.ipam import _COMMANDS
 from vallum.cli.ipam.layout import read_layout
 from vallum.ipam import own
+from vallum.sources.kube.ipam_store import KubeStore
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "ipam.md").read_text()
 
 
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with cluster(tmp_path) as found:
+        with found.api.remote() as remote:
+            lay(KubeStore(remote), read_layout(str(ROOT / "examples" / "topologies" / "zones.yaml")))
+        for name, marks in RACKS.items():
+            found.join(name, **marks)
+        yield found
+
+
 def test_every_command_of_the_page_prints_what_the_page_says(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VALLUM_LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setenv("KUBECONFIG", str(site.kubeconfig))
     runs = [run for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) for run in block.split("$ ")[1:]]
     assert len(runs) > 15
     for run in runs:

@@ -3,11 +3,14 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -301,6 +304,74 @@ def attached(kube: KubeCluster, prefix: str) -> dict[str, str]:
     """The pods of a name that node1 holds, with their links."""
     found = steps.status(kube, "node1").get("pods", {})
     return {pod: link for pod, link in found.items() if link and pod.startswith(f"{SPACE}/{prefix}")}
+
+
+def typed(kube: KubeCluster, *words: str) -> tuple[int, str]:
+    """`vallum ipam WORDS` of an administrator: status, and what was said."""
+    run = [sys.executable, "-m", "vallum", "ipam", *words, "--kubeconfig", str(kube.kubeconfig)]
+    found = subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
+    return found.returncode, found.stdout + found.stderr
+
+
+def fine(kube: KubeCluster, *words: str) -> Any:
+    status, said = typed(kube, *words, "-o", "json")
+    assert status == 0, said
+    return json.loads(said)
+
+
+def test_the_commands_keep_a_host_that_is_no_node_and_leave_nodes_to_their_agents(site: KubeCluster) -> None:
+    (pod,) = started(site, made("typed", "node1"))
+    (mine, _) = steps.addresses(pod)
+    until(lambda: fine(site, "show", mine)["host"] == "node1", steps.PATIENCE, lambda: "its address is not told")
+    for words in (("allocate", "node1", "x"), ("free", mine), ("hosts", "remove", "node1", "--with-addresses")):
+        status, said = typed(site, *words)
+        assert (status, "Host node1: is a node of this cluster" in said) == (2, True), said
+    place = [word for pair in PLACES["node1"].items() for word in ("--label", "=".join(pair))]
+    fine(site, "hosts", "add", "vm", *place)
+    try:
+        kept = set(fine(site, "allocate", "vm", "disk")["addresses"])
+        assert all(
+            ip_address(each) in ip_network(rack) for each, rack in zip(sorted(kept), RACKS["node1"], strict=True)
+        )
+        started(site, made("beside-vm", "node1", 10))
+        assert len(set(used(site))) == len(used(site))
+        assert not kept & set(used(site))
+        assert fine(site, "free", "disk")["freed"] == "disk"
+    finally:
+        fine(site, "hosts", "remove", "vm", "--with-addresses")
+    assert set(hosts(site)) == set(PLACES)
+    assert not verify_rules(site)
+
+
+def verify_rules(kube: KubeCluster) -> set[str]:
+    """What `verify` finds."""
+    return {each["rule"] for each in json.loads(typed(kube, "verify", "-o", "json")[1])}
+
+
+def test_a_layout_that_a_command_sets_is_taken_by_every_agent(site: KubeCluster, tmp_path: Path) -> None:
+    started(site, made("laid", "node1"))
+    before, new = tmp_path / "before.yaml", tmp_path / "new.yaml"
+    before.write_text(typed(site, "topology", "export")[1])
+    new.write_text(LAYOUT.replace("{assignment: {rack: r1}}, {assignment: {rack: r2}}", "{assignment: {rack: r1}}"))
+    assert not fine(site, "topology", "plan", str(new))["moves"]
+    fine(site, "topology", "set", str(new))
+    fine(site, "blackout", "add", "10.200.0.0/24")
+    try:
+        (pod,) = started(site, made("kept-clear", "node1"))
+        until(
+            lambda: not [each for name in PLACES for each in steps.status(site, name)["problems"]],
+            steps.PATIENCE,
+            lambda: "an agent refuses the layout",
+        )
+        spared = site.api.get("vallum.dev/v1alpha1", "Topology", "dc")["spec"]["map"][0]["groups"]
+        assert spared == [{"assignment": {"rack": "r1"}}, {"spare": True}]
+        (late,) = started(site, made("late", "node1"))
+        assert ip_address(steps.addresses(late)[0]) not in ip_network("10.200.0.0/24")
+        assert pod
+    finally:
+        fine(site, "blackout", "remove", "10.200.0.0/24")
+        fine(site, "topology", "set", str(before))
+    assert fine(site, "topology", "plan", str(before))["changed"] == []
 
 
 def test_while_the_api_is_away_a_pod_gets_its_new_sandbox_from_the_blocks_that_are_there(site: KubeCluster) -> None:

@@ -32,6 +32,7 @@ def command() -> None:
       vallum ipam show                                            a tree with its use
       vallum ipam show 10.65.0.7                                  where is that, and who has it?
 
-    The agent of a node keeps a ledger, and so these commands need no agent, only the rights to its file. What
+    The agent of a node keeps a ledger, and so these commands need no agent, only the rights to its file. With
+    --kubeconfig or --cluster they speak of the objects of the Kubernetes API, as agents with --ipam cluster do. What
     changes something takes --dry-run: the same decision, and nothing is kept.
     """

@@ -41,6 +41,7 @@ def command(
     asked = tuple(address(text, "--address") for text in wanted)
     request = Request(owner, PodId(tenant, owner), asked, marks(labels, "--namespace-label"))
     with opened(where) as store:
+        store.by_hand(host, "start a pod there, which gets one")
         done = decided(store, lambda state: blocks.allocate(state, host, request, store.now()), dry=dry)
         state, now = store.state(), store.now()
     found = [where_is(state, pack(each), now) for each in done.result.addresses]

@@ -19,7 +19,7 @@ def command(output: str, where: Where) -> None:
     \b
       vallum ipam export -o json > ledger-$(date +%F).json
     """
-    with opened(where) as store:
+    with opened(where, whole=True) as store:
         found = documents(store.state())
     if output == "json":
         show_data({"apiVersion": "v1", "kind": "List", "items": found}, "json")

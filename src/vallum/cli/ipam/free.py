@@ -12,6 +12,7 @@ from vallum.cli.output import format_option
 from vallum.ipam import blocks
 from vallum.ipam.records import Change
 from vallum.ipam.state import State
+from vallum.model.address import parse
 from vallum.model.errors import InputError
 
 
@@ -31,18 +32,24 @@ def command(what: str, host: str | None, owner: str | None, dry: bool, where: Wh
     with opened(where) as store:
 
         def decide(state: State) -> tuple[Change, None]:
+            at = _host(state, what, host)
+            if at:
+                store.by_hand(at, "an address is free again when its pod is gone: kubectl delete pod")
             if is_address(what):
                 return blocks.free_address(state, ip_address(what), store.now(), owner), None
-            return blocks.free(state, _host(state, what, host), what, store.now()), None
+            return blocks.free(state, at, what, store.now()), None
 
         done = decided(store, decide, dry=dry)
     show_change(done.change, output, dry=dry, answer={"freed": what if done.change else None}, lines=[])
     sys.exit(0 if done.change else 1)
 
 
-def _host(state: State, owner: str, host: str | None) -> str:
-    """The host that the owner is on; any where it has nothing."""
-    found = sorted({where for where, name, _ in state.holding() if name == owner})
+def _host(state: State, what: str, host: str | None) -> str:
+    """The host whose block has the address, or that the owner is on; empty where there is none."""
+    if is_address(what):
+        block = state.block_at(parse(what))
+        return (block.host if block else None) or ""
+    found = sorted({where for where, name, _ in state.holding() if name == what})
     if host is None and len(found) > 1:
-        raise InputError(f"owner {owner}", f"is on several hosts: {', '.join(found)}; give --host")
+        raise InputError(f"owner {what}", f"is on several hosts: {', '.join(found)}; give --host")
     return host or "".join(found)

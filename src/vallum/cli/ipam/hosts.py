@@ -62,6 +62,7 @@ def add(name: str, labels: tuple[str, ...], addresses: tuple[str, ...], dry: boo
     """Place a new host in every network that has a group for it: the one with the fewest hosts."""
     own, found = marks(labels, "--label"), tuple(address(text, "--address") for text in addresses)
     with opened(where) as store:
+        store.by_hand(name, "its agent has it join, with the labels of the node (--ipam cluster)")
         done = decided(store, lambda state: (place.join(state, name, own, found), None), dry=dry)
         _told(store.state(), done.change, output, dry=dry)
 
@@ -83,6 +84,7 @@ def label(name: str, changes: tuple[str, ...], dry: bool, where: Where, output: 
         return place.relabel(state, name, relabelled(before, changes, f"Host {name} labels")), None
 
     with opened(where) as store:
+        store.by_hand(name, f"label the node: kubectl label node {name} {' '.join(changes)}")
         done = decided(store, decide, dry=dry)
         _told(store.state(), done.change, output, dry=dry)
 
@@ -99,6 +101,7 @@ def remove(name: str, with_addresses: bool, dry: bool, where: Where, output: str
     A host with addresses in use is refused, because they would be given to other pods while its own still use them.
     """
     with opened(where) as store:
+        store.by_hand(name, f"the Host goes with the node: kubectl delete node {name}")
 
         def decide(state: State) -> tuple[Change, None]:
             used = in_use(state, place.known(state, name).name)

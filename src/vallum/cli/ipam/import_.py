@@ -7,6 +7,8 @@ from vallum.cli.ipam.layout import read_documents, told
 from vallum.cli.ipam.store import Where, decided, dry_run_option, opened, store_options
 from vallum.cli.output import format_option
 from vallum.ipam.backup import put_back, read
+from vallum.ipam.records import Change
+from vallum.ipam.state import State
 
 
 @click.command("import")
@@ -25,7 +27,12 @@ def command(path: str, dry: bool, where: Where, output: str) -> None:
     with told(found):
         records = read(each.body for each in found)
     with opened(where, create=True, dry=dry) as store:
-        done = decided(store, lambda state: put_back(state, records, store.now()), dry=dry)
+
+        def decide(state: State) -> tuple[Change, list[str]]:
+            change, kept = put_back(state, records, store.now())
+            return store.ours(state, change), kept
+
+        done = decided(store, decide, dry=dry)
     kept = done.result
     lines = [f"{len(records)} records read"]
     if kept:

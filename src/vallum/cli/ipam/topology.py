@@ -119,11 +119,12 @@ def export(as_romana: bool, output: str, where: Where) -> None:
 def _lay(path: str, where: Where, output: str, *, dry: bool) -> None:
     layout = read_layout(path)
 
-    def decide(state: State) -> tuple[Change, Plan]:
-        found = plan(state, layout)
-        return found.change, found
-
     with opened(where, create=True, dry=dry) as store:
+
+        def decide(state: State) -> tuple[Change, Plan]:
+            found = plan(state, layout)
+            return store.ours(state, found.change), found
+
         done = decided(store, decide, dry=dry)
     found = done.result
     lines = [

@@ -34,7 +34,7 @@ def command(path: str | None, node: bool, socket: Path | None, where: Where, out
     """
     live = socket_of(path, socket, node=node) if path is not None or node or socket is not None else None
     objects = live_world(live).objects if live else load(path).objects if path is not None else None
-    with opened(where) as store:
+    with opened(where, whole=True) as store:
         state = store.state()
     findings = verify(state, None if objects is None else _held(state, objects))
     if output != "table":

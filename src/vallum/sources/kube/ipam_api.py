@@ -79,6 +79,16 @@ class IpamApi:
         page = _page(await self._client.fetch(path(kind), {"fieldSelector": f"metadata.name={name}"}))
         return next((stored(kind, thing) for thing in page.items or () if thing.meta.name == name), None)
 
+    async def has_node(self, name: str) -> bool:
+        """Reports whether there is a node of this name."""
+        try:
+            await self._client.get(f"/api/v1/nodes/{name}")
+        except ApiError as error:
+            if error.code == 404:
+                return False
+            raise
+        return True
+
     async def everything(self, kinds: tuple[str, ...] = _NAMES) -> list[Stored]:
         """All objects of these kinds. Raises InputError for one that cannot be read."""
         found: list[Stored] = []

@@ -68,6 +68,10 @@ class Remote:
         """See `IpamApi.find`."""
         return self._ask(lambda api: api.find(kind, name))
 
+    def has_node(self, name: str) -> bool:
+        """See `IpamApi.has_node`."""
+        return self._ask(lambda api: api.has_node(name))
+
     def everything(self, *kinds: str) -> list[Stored]:
         """See `IpamApi.everything`; of all kinds where none is named."""
         return self._ask(lambda api: api.everything(kinds) if kinds else api.everything())
