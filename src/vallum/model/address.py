@@ -5,6 +5,7 @@ A pod that has no address yet is known by a packed name of family 0, which no ne
 """
 
 import hashlib
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import NewType
 
@@ -47,6 +48,7 @@ def unpack(packed: Packed) -> Address:
             raise ValueError("this end has a name but no address")
 
 
+@lru_cache(16_384)
 def show(packed: Packed) -> str:
     """For people: the address, or `-` for an end without one."""
     if family(packed) == 4:  # a plane's program has thousands, and `ipaddress` takes five times as long

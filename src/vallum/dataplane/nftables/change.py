@@ -180,6 +180,8 @@ def _difference(old: Program, new: Program) -> _Lines | None:
     deletes, adds, more = _element_lines(old.sets, {name: new.sets[name] for name in new.sets if name in old.sets})
     felt += [*deletes, *adds]
     weight += heavy + len(felt) + more
+    if not chains:  # only a chain can be found empty by a packet under way
+        fresh, felt = [], [*fresh, *felt]
     if fresh or felt:  # every change brings a new number, which the chains that speak of it must learn
         speaking = [name for name in sorted(kept.difference(replaced)) if _speaks(new.chains[name])]
         felt += [line for name in speaking for line in _rewrite(name, new.chains[name])]
