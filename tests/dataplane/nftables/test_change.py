@@ -10,7 +10,7 @@ import pytest
 from inside import run_inside
 from labs import nft_here, transactions
 from programs import linkless, program_of, random_program
-from vallum.dataplane.nftables.change import PIECE, change, held
+from vallum.dataplane.nftables.change import PIECE, change, clashes, held
 from vallum.dataplane.nftables.listing import parse
 from vallum.dataplane.nftables.marks import MASK, Marks
 from vallum.dataplane.nftables.plane import NftablesPlane
@@ -299,3 +299,13 @@ def test_what_a_change_leaves_goes_when_it_is_tidied_and_serves_when_it_is_wante
         return wrong if left > PAIRS // 2 else [*wrong, f"something was left {left} times"]
 
     assert inside(body) == []
+
+
+def test_a_chain_that_is_left_serves_again_only_with_the_rules_that_it_has():
+    one, empty = random_program(Random(3)), Program()
+    name = next(name for name, chain in one.chains.items() if chain.rules and not chain.base)
+    other = replace(one, chains={**one.chains, name: replace(one.chains[name], rules=("drop",))})
+    assert not clashes(one, empty, one)
+    assert not clashes(one, empty, empty)
+    assert clashes(one, empty, other)
+    assert not clashes(one, one, other)

@@ -193,6 +193,12 @@ def with_leftovers(old: Program, new: Program) -> Program:
     return replace(new, sets={**old.sets, **new.sets}, chains={**old.chains, **new.chains})
 
 
+def clashes(holds: Program, applied: Program, new: Program) -> bool:
+    """Reports whether a chain that was left over is wanted again with other rules: nobody may meet those of then."""
+    left = holds.chains.keys() - applied.chains.keys()
+    return any(new.chains.get(name, holds.chains[name]) != holds.chains[name] for name in left)
+
+
 def _gone(old: Program, new: Program) -> list[str]:
     chains = sorted(name for name in old.chains if name not in new.chains)
     sets = sorted(name for name in old.sets if name not in new.sets)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from vallum.dataplane.nftables.change import PIECE, Held, brought, change, held, shows, with_leftovers
+from vallum.dataplane.nftables.change import PIECE, Held, brought, change, clashes, held, shows, with_leftovers
 from vallum.dataplane.nftables.listing import parse
 from vallum.dataplane.nftables.marks import MASK, Marks
 from vallum.dataplane.nftables.program import TABLE, Program
@@ -49,6 +49,8 @@ class NftablesPlane:
         """Send the difference to what the kernel was last known to hold; read first where that is in doubt."""
         if not self._known:
             self.read()
+        if self._held and self._left and clashes(self._held.program, self._applied, program):
+            self.tidy()
         before = self._held
         self._known = False
         todo = change(before, program, self._marks, self._piece)
