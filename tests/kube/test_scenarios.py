@@ -9,7 +9,7 @@ from itertools import count, groupby
 
 import pytest
 
-from kube import wirings
+from kube import steps, wirings
 from kube.probing import PATIENT, QUICK, Answer, Question
 from kube.scenarios import objects
 from kube.scenarios.matrix import Cell, Matrix, shown
@@ -46,8 +46,12 @@ def test_the_cluster_is_of_the_kind_that_was_asked_for(site: Site) -> None:
     attached = {name: chain for name, chain in wirings.plugins().items() if name in site.state.live}
     assert attached.keys() == site.state.live.keys() - set(site.state.hosts)
     assert {" ".join(chain) for chain in attached.values()} == {wirings.CHAINS[kind.wiring]}
-    proxied = {name: wirings.proxied(kube, name, site.addresses["svc:x/s.ip"]) for name in kube.nodes}
-    assert proxied == {name: {kind.proxy} for name in kube.nodes}
+    for name in kube.nodes:  # each kube-proxy hears of the Service when it does
+        steps.until(
+            lambda name=name: wirings.proxied(kube, name, site.addresses["svc:x/s.ip"]) == {kind.proxy},
+            steps.PATIENCE,
+            lambda name=name: f"{name}: kube-proxy has no rules of mode {kind.proxy}, or those of another too",
+        )
 
 
 @pytest.mark.parametrize("scenario", scenarios(), ids=lambda scenario: scenario.id)
