@@ -21,8 +21,8 @@ from vallum.cli.node import live_world, node_option, socket_of, socket_option
 from vallum.cli.output import show_data, wants_colour
 from vallum.cli.world import api_option
 from vallum.model.errors import InputError
+from vallum.model.uncollected import uncollected
 from vallum.sources.places import Places, Reading, read
-from vallum.sources.uncollected import uncollected
 from vallum.sources.world import snapshot
 from vallum.sources.written import written
 

@@ -5,7 +5,6 @@ and a checksum, what was deleted leaves a tombstone, so a process reads only wha
 It decides nothing, and a file that it cannot trust is refused, with the way back.
 """
 
-import gc
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from vallum.ipam.rows import decode, encode, seal
 from vallum.ipam.state import State
 from vallum.ipam.store import Decision, Result
 from vallum.model.errors import InputError, KernelError
+from vallum.model.uncollected import uncollected
 
 APPLICATION = 0x76616C6D
 """Marks the file as ours (PRAGMA application_id)."""
@@ -158,7 +158,7 @@ class Ledger:
         if head is None:
             raise self._damaged("its head is missing")
         rows = self._db.execute("SELECT kind, name, revision, spec, seal FROM record WHERE spec IS NOT NULL")
-        with _uncollected():
+        with uncollected():
             self._state = State(self._read(rows), head[0])
 
     def _start_clock(self, boot: str) -> None:
@@ -263,15 +263,3 @@ class Ledger:
 
     def _damaged(self, what: str) -> KernelError:
         return KernelError(f"{self._path}: is damaged ({what.splitlines()[0]}); {_BACK}")
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage collection: over a heap that only grows it takes a third of the time and finds nothing."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()

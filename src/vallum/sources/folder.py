@@ -14,10 +14,10 @@ from hashlib import blake2b
 
 from vallum.model.errors import InputError, InputErrors
 from vallum.model.snapshot import Batch, Snapshot
+from vallum.model.uncollected import uncollected
 from vallum.sources.eyes import Eyes
 from vallum.sources.files import STDIN, File, MissingError, MovedError, read_files
 from vallum.sources.manifest import Document, Manifest, manifest_of
-from vallum.sources.uncollected import uncollected
 from vallum.sources.world import World, assemble, events, snapshot
 
 __all__ = ["Document", "World", "events", "read_world", "snapshot", "watch"]

@@ -12,10 +12,10 @@ from vallum.analysis.lint.finding import Path
 from vallum.analysis.lint.ignores import Comment, Place
 from vallum.model.errors import InputError, InputErrors
 from vallum.model.snapshot import Key, key_of
+from vallum.model.uncollected import uncollected
 from vallum.sources.files import File, MovedError, read_files
 from vallum.sources.manifest import Document, Manifest, manifest_of
 from vallum.sources.marks import Findings, Spot, Value
-from vallum.sources.uncollected import uncollected
 from vallum.sources.world import World, assemble
 from vallum.sources.yaml_text import documents
 

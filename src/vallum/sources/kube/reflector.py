@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 import msgspec
 
 from vallum.model.snapshot import Event
+from vallum.model.uncollected import uncollected
 from vallum.sources.kube import wire
 from vallum.sources.kube.backoff import Backoff
 from vallum.sources.kube.errors import ApiError, SilentError, UnreachableError
 from vallum.sources.kube.held import Held
 from vallum.sources.kube.interned import Interned
 from vallum.sources.kube.kinds import Door, Kind, Page
-from vallum.sources.uncollected import uncollected
 
 if TYPE_CHECKING:
     from vallum.sources.kube.client import Client
