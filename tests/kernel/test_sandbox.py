@@ -6,6 +6,7 @@ import select
 import signal
 import socket
 import subprocess
+from contextlib import ExitStack
 from errno import EOPNOTSUPP
 from pathlib import Path
 
@@ -153,13 +154,18 @@ def test_kill_9_of_pid_1_ends_everything() -> None:
         signal.pause()
         return 0
 
-    with sandbox.spawn(many, tie_to_parent=True) as box:
-        os.read(read, 1)
-        spaces = {kind: Path(f"/proc/{box.pid}/ns/{kind}").stat().st_ino for kind in ("pid", "net", "mnt")}
-        os.kill(box.pid, signal.SIGKILL)
-        assert select.select([box.pidfd], [], [], 5)[0]
-        assert box.wait() == 128 + signal.SIGKILL
-    assert {kind: _in_namespace(kind, inode) for kind, inode in spaces.items()} == {"pid": [], "net": [], "mnt": []}
+    with ExitStack() as held:
+        with sandbox.spawn(many, tie_to_parent=True) as box:
+            os.read(read, 1)
+            # held open, because the number of a namespace that has ended is the next one's
+            spaces = {
+                kind: os.fstat(held.enter_context(Path(f"/proc/{box.pid}/ns/{kind}").open("rb")).fileno()).st_ino
+                for kind in ("pid", "net", "mnt")
+            }
+            os.kill(box.pid, signal.SIGKILL)
+            assert select.select([box.pidfd], [], [], 5)[0]
+            assert box.wait() == 128 + signal.SIGKILL
+        assert {kind: _in_namespace(kind, inode) for kind, inode in spaces.items()} == {"pid": [], "net": [], "mnt": []}
     os.close(read)
     os.close(write)
 
