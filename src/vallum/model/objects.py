@@ -10,6 +10,10 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 """Always present on a namespace (KEP-2161); the model adds it."""
 
 TCP, UDP, SCTP, ICMP, ICMPV6 = 6, 17, 132, 1, 58
+ENCAPSULATIONS = ("always", "cross-subnet", "never")
+"""When packets between nodes travel inside others; see `Pool`."""
+LEAST_MTU, MOST_MTU = 1280, 65535
+"""Bytes. Below the least there is no IPv6 (RFC 8200)."""
 PROTOCOLS = {"TCP": TCP, "UDP": UDP, "SCTP": SCTP}
 PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()} | {ICMP: "ICMP", ICMPV6: "ICMPv6"}
 
@@ -54,6 +58,25 @@ class Node:
     pod_ranges: tuple[Network, ...] = ()
     groups: tuple[Network, ...] = ()
     routers: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A network of pods' addresses, and how packets travel between nodes to it. None: as the agents are set.
+
+    Attributes:
+        backend: a name of `network.BACKENDS`.
+        encapsulation: `always`, `cross-subnet` (only where a router lies between two nodes) or `never`.
+        masquerade: its pods leave for places outside of all pools with an address of their node.
+        mtu: of packets to it, in bytes.
+    """
+
+    name: str
+    network: Network
+    backend: str | None = None
+    encapsulation: str | None = None
+    masquerade: bool | None = None
+    mtu: int | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -129,4 +152,4 @@ class Policy:
     egress: tuple[PolicyRule, ...] | None = None
 
 
-Object = Namespace | Node | Pod | Policy
+Object = Namespace | Node | Pool | Pod | Policy

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vallum.model.objects import Namespace, Node, Object, Pod, PodId, Policy, PolicyId
+from vallum.model.objects import Namespace, Node, Object, Pod, PodId, Policy, PolicyId, Pool
 from vallum.model.spaces import Spaces
 
 Key = tuple[str, str, str]
@@ -15,7 +15,7 @@ def key_of(thing: Object) -> Key:
     match thing:
         case Pod() | Policy():
             return (type(thing).__name__, thing.id.namespace, thing.id.name)
-        case Namespace() | Node():
+        case Namespace() | Node() | Pool():
             return (type(thing).__name__, "", thing.name)
 
 
@@ -53,6 +53,7 @@ class Snapshot:
     pods: Spaces[PodId, Pod] = field(default_factory=lambda: Spaces({}))
     policies: Spaces[PolicyId, Policy] = field(default_factory=lambda: Spaces({}))
     revision: str = ""
+    pools: Mapping[str, Pool] = field(default_factory=dict)
 
 
 def snapshot_of(things: "list[Object] | tuple[Object, ...]", revision: str = "") -> Snapshot:
@@ -63,4 +64,5 @@ def snapshot_of(things: "list[Object] | tuple[Object, ...]", revision: str = "")
         Spaces.of(thing for thing in things if isinstance(thing, Pod)),
         Spaces.of(thing for thing in things if isinstance(thing, Policy)),
         revision,
+        {thing.name: thing for thing in things if isinstance(thing, Pool)},
     )
