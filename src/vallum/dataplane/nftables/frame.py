@@ -125,6 +125,7 @@ _COVER = 25
 _LEAVING6 = (
     "iif 0 return",  # sent by the node itself
     _NEIGHBOURS,  # sent by the node too, but shown with the link it goes out by
+    'meta iifkind "vxlan" ip6 saddr @~own6 return',  # what a tunnel wrote around a packet is shown with the tunnel
     "goto ~source6",
 )
 _SOURCE6 = (
