@@ -122,6 +122,7 @@ def walk(snapshot: Snapshot) -> tuple[Object, ...]:
     kinds: tuple[Mapping[object, Object], ...] = (
         snapshot.namespaces,
         snapshot.nodes,
+        snapshot.pools,
         snapshot.pods,
         snapshot.policies,
     )  # type: ignore[assignment]

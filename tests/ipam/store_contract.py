@@ -101,6 +101,7 @@ class StoreContract:
             "nodeSelector": {"matchLabels": {"disk": "ssd"}}, "subnet": True, "gateway": "10.0.0.9",
             "namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]},
             "reserved": ["10.0.0.128/25"],
+            "backend": "ipip", "encapsulation": "always", "masquerade": True, "mtu": 1280,
         }  # fmt: skip
         put = (
             own.record("Network", "n", spec),

@@ -187,6 +187,14 @@ def test_a_layout_that_cannot_be_meant_is_refused_by_object_and_field(
             "Network n gateway: 10.1.0.1 lies outside of 10.0.0.0/24",
         ),
         (
+            [("Network", "n", {"cidr": "10.0.0.0/24", "encapsulation": "sometimes"})],
+            "Network n encapsulation: 'sometimes' is not known; write one of always, cross-subnet, never",
+        ),
+        (
+            [("Network", "n", {"cidr": "10.0.0.0/24", "mtu": 1279})],
+            "Network n mtu: 1279 is out of range; it can be 1280 to 65535 bytes",
+        ),
+        (
             [("Network", "n", {"cidr": "10.0.0.0/24", "blocks": "pod"})],
             "Network n blocks: 'pod' is not known; write host or tenant",
         ),

@@ -10,9 +10,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from build import pod, walk
-from vallum.model.objects import NAME_LABEL, NamedPort, Namespace, Node, Object, Pod, Policy, PolicyRule
+from vallum.model.objects import (
+    ENCAPSULATIONS,
+    LEAST_MTU,
+    MOST_MTU,
+    NAME_LABEL,
+    NamedPort,
+    Namespace,
+    Node,
+    Object,
+    Pod,
+    Policy,
+    PolicyRule,
+    Pool,
+)
 from vallum.model.selector import labels
 from vallum.model.snapshot import snapshot_of
+from vallum.network import BACKENDS
 from vallum.sources.encode import manifest
 from vallum.sources.folder import read_world, snapshot
 from worlds import world
@@ -57,6 +71,23 @@ def test_namespaces_and_nodes_come_back(name: str, found: dict[str, str]):
     ranges = (ip_network("10.44.1.0/24"), ip_network("fd44:0:0:1::/64"))
     things = (Namespace(name, labels(found | {NAME_LABEL: name})), Node(name, labels(found), addresses, ranges))
     assert set(read_back(things)) == set(things)
+
+
+POOLS = st.builds(
+    Pool,
+    NAMES,
+    st.sampled_from([ip_network("10.44.0.0/16"), ip_network("fd44::/48")]),
+    st.sampled_from([None, *BACKENDS]),
+    st.sampled_from([None, *ENCAPSULATIONS]),
+    st.sampled_from([None, False, True]),
+    st.none() | st.integers(LEAST_MTU, MOST_MTU),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(POOLS)
+def test_a_pool_comes_back_with_what_it_leaves_open(pool: Pool):
+    assert read_back((pool,)) == (pool,)
 
 
 def test_an_empty_list_of_rules_stays_one_and_a_missing_direction_stays_missing():

@@ -17,6 +17,10 @@ Owner = str
 """Who holds addresses: one name for each attachment, never used again for another while it stands."""
 
 
+NODE: Owner = "node"
+"""Holds the addresses of a node itself; attachments are named otherwise (`cni.attached.interface_name`)."""
+
+
 class ExhaustedError(InputError):
     """There is nothing to give now; later there may be. The text says of which range, and what would help."""
 

@@ -65,6 +65,11 @@ def usable(network: Network) -> tuple[int, int]:
     return low + 2, high - 1 if network.version == 4 else high
 
 
+def spare(network: Network) -> Address | None:
+    """The address of a range that no pod ever gets, for the node itself; None where it is too small to spare one."""
+    return None if network.num_addresses < 4 else network.network_address
+
+
 def is_usable(address: Address, network: Network) -> bool:
     """Reports whether an address of this range may be given out."""
     first, last = usable(network)

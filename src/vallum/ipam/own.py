@@ -31,6 +31,7 @@ from vallum.ipam.topology import Layout, check, default_block_mask, padded, trim
 from vallum.model.address import Address, pack
 from vallum.model.address import Network as Cidr
 from vallum.model.errors import InputError
+from vallum.model.objects import ENCAPSULATIONS, LEAST_MTU, MOST_MTU
 from vallum.model.selector import EVERYTHING, Operator, Requirement, Selector, labels
 
 API_VERSION = "vallum.dev/v1alpha1"
@@ -129,14 +130,14 @@ def _plain(**fields: object) -> dict[str, Any]:
 
 # Networks
 
-_NETWORK = {
+NETWORK_FIELDS = {
     "cidr", "blockMask", "order", "tenants", "spill", "blocks", "nodeSelector", "namespaceSelector", "reserved",
-    "subnet", "gateway",
+    "subnet", "gateway", "backend", "encapsulation", "masquerade", "mtu",
 }  # fmt: skip
 
 
 def _network(name: str, value: object, revision: int) -> Network:
-    fields = Fields(value, f"Network {name}", _NETWORK)
+    fields = Fields(value, f"Network {name}", NETWORK_FIELDS)
     cidr = cidr_of(fields.text("cidr"), fields.at("cidr"))
     mask, gateway = fields.number("blockMask"), fields.text("gateway", None)
     return Network(
@@ -152,22 +153,49 @@ def _network(name: str, value: object, revision: int) -> Network:
         reserved=tuple(cidr_of(text, fields.at("reserved")) for text in fields.texts("reserved")),
         subnet=fields.flag("subnet"),
         gateway=None if gateway is None else _address(gateway, fields.at("gateway")),
+        backend=fields.text("backend", None),
+        encapsulation=_encapsulation(fields),
+        masquerade=fields.flag("masquerade") if "masquerade" in fields else None,
+        mtu=_mtu(fields),
         revision=revision,
     )
 
 
 def _network_out(of: Network) -> dict[str, Any]:
-    return {"cidr": str(of.cidr), "blockMask": of.block_mask} | _plain(
-        order=of.order,
-        tenants=list(of.tenants),
-        spill=of.spill,
-        blocks="" if of.blocks == PER_HOST else of.blocks,
-        nodeSelector=_selector_out(of.nodes),
-        namespaceSelector=_selector_out(of.namespaces),
-        reserved=[str(each) for each in of.reserved],
-        subnet=of.subnet,
-        gateway=str(of.gateway) if of.gateway else None,
-    )
+    return (
+        {"cidr": str(of.cidr), "blockMask": of.block_mask}
+        | _plain(
+            order=of.order,
+            tenants=list(of.tenants),
+            spill=of.spill,
+            blocks="" if of.blocks == PER_HOST else of.blocks,
+            nodeSelector=_selector_out(of.nodes),
+            namespaceSelector=_selector_out(of.namespaces),
+            reserved=[str(each) for each in of.reserved],
+            subnet=of.subnet,
+            gateway=str(of.gateway) if of.gateway else None,
+            backend=of.backend,
+            encapsulation=of.encapsulation,
+            mtu=of.mtu,
+        )
+        | ({} if of.masquerade is None else {"masquerade": of.masquerade})
+    )  # false is not what it is by default
+
+
+def _encapsulation(fields: Fields) -> str | None:
+    found = fields.text("encapsulation", None)
+    if found is not None and found not in ENCAPSULATIONS:
+        raise InputError(
+            fields.at("encapsulation"), f"{found!r} is not known; write one of {', '.join(ENCAPSULATIONS)}"
+        )
+    return found
+
+
+def _mtu(fields: Fields) -> int | None:
+    found = fields.number("mtu")
+    if found is not None and not LEAST_MTU <= found <= MOST_MTU:
+        raise InputError(fields.at("mtu"), f"{found} is out of range; it can be {LEAST_MTU} to {MOST_MTU} bytes")
+    return found
 
 
 def _selector(fields: Fields, name: str) -> Selector:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from vallum.ipam import Owner
 from vallum.model.address import Address, Packed, family, unpack
 from vallum.model.address import Network as Cidr
+from vallum.model.objects import Pool
 from vallum.model.selector import EVERYTHING, Labels, Selector
 
 Slots = tuple[int, ...]
@@ -37,6 +38,7 @@ class Network:
         reserved: never handed out.
         subnet: it is a subnet of somebody's fabric: its own address, gateway and broadcast are never handed out.
         gateway: of such a subnet; its first address where none is given.
+        backend: how packets travel to it, as in `model.objects.Pool`; so the next three.
         revision: of the store at the last write; 0 for one that was never written.
     """
 
@@ -52,7 +54,16 @@ class Network:
     reserved: tuple[Cidr, ...] = ()
     subnet: bool = False
     gateway: Address | None = None
+    backend: str | None = None
+    encapsulation: str | None = None
+    masquerade: bool | None = None
+    mtu: int | None = None
     revision: int = 0
+
+    @property
+    def pool(self) -> Pool:
+        """How packets travel to it."""
+        return Pool(self.name, self.cidr, self.backend, self.encapsulation, self.masquerade, self.mtu)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from vallum.ipam import Owner
+from vallum.ipam import NODE, Owner
 from vallum.ipam.place import stays
 from vallum.ipam.records import Block
 from vallum.ipam.state import State
@@ -146,5 +146,7 @@ def _node(state: State, host: str, used: Mapping[Packed, Owner]) -> Iterator[Fin
             text = f"{owner} on host {host} uses it, and it was given to {known}"
             yield Finding("other-owner", f"address {unpack(address)}", text)
     for address, owner in given.items():
+        if owner == NODE:  # the node's own, on no pod's link
+            continue
         if address not in used:
             yield Finding("lost", f"address {unpack(address)}", f"given to {owner} on host {host}, and nobody uses it")

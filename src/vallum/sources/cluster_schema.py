@@ -1,13 +1,17 @@
-"""The shape of what the cluster itself is made of: namespaces, every field, and nodes, what is read of them."""
+"""The shape of what the cluster itself is made of: namespaces, every field, nodes, what is read of them, and of our
+networks how packets travel to them.
+"""
 
 from ipaddress import ip_network
 
-from vallum.model.objects import NAME_LABEL
+from vallum.ipam.own import NETWORK_FIELDS
+from vallum.model.objects import ENCAPSULATIONS, LEAST_MTU, MOST_MTU, NAME_LABEL
+from vallum.network import BACKENDS
 from vallum.sources.marks import Findings, Value
 from vallum.sources.metadata_schema import metadata
 from vallum.sources.names import ADDRESS_TYPES, GROUPS, LOCAL_ADDRESSES, POD_RANGES, ROUTERS
 from vallum.sources.old_forms import check_annotations
-from vallum.sources.schema import Anything, ListOf, Record, Text, fields_of
+from vallum.sources.schema import Anything, Flag, ListOf, Number, Record, Text, fields_of
 from vallum.sources.syntax import address, cidr, cidrs, local_addresses, long_name, one_of, short_name
 
 _NAME_TYPES = ("Hostname", "InternalDNS", "ExternalDNS")
@@ -93,5 +97,26 @@ NODE = Record(
         ),
     },
     required=("metadata",),
+    strict=False,
+)
+
+
+NETWORK = Record(
+    {
+        "metadata": metadata(long_name, namespaced=False),
+        "spec": Record(
+            dict.fromkeys(NETWORK_FIELDS, Anything())
+            | {
+                "cidr": Text(cidr),
+                "backend": Text(one_of(*BACKENDS)),
+                "encapsulation": Text(one_of(*ENCAPSULATIONS)),
+                "masquerade": Flag(),
+                "mtu": Number(LEAST_MTU, MOST_MTU),
+            },
+            required=("cidr",),
+            example="{cidr: 10.0.0.0/16, backend: vxlan}",
+        ),
+    },
+    required=("metadata", "spec"),
     strict=False,
 )

@@ -24,6 +24,7 @@ from vallum.model.objects import (
     PolicyId,
     PolicyPort,
     PolicyRule,
+    Pool,
 )
 from vallum.model.selector import Labels, Operator, Requirement, Selector, labels
 from vallum.sources.names import ADDRESS_TYPES, GROUPS, LOCAL_ADDRESSES, POD_RANGES, ROUTERS, TEMPLATE_HASH
@@ -60,6 +61,12 @@ def _node(body: _Body) -> Node:
         tuple(map(ip_network, _listed(meta, GROUPS))),
         tuple(map(ip_address, _listed(meta, ROUTERS))),
     )
+
+
+def _pool(body: _Body) -> Pool:
+    spec = body["spec"]
+    stated = (spec.get(name) for name in ("backend", "encapsulation", "masquerade", "mtu"))
+    return Pool(body["metadata"]["name"], ip_network(spec["cidr"]), *stated)
 
 
 def _listed(meta: _Body, annotation: str) -> list[str]:
@@ -178,5 +185,6 @@ _DECODERS: dict[str, Callable[[_Body], Object]] = {
     "Namespace": _namespace,
     "Node": _node,
     "Pod": _pod,
+    "Network": _pool,
     "NetworkPolicy": _policy,
 }

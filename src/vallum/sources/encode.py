@@ -5,7 +5,18 @@ Only what the model holds is written; reading it again gives equal objects (test
 
 from typing import Any
 
-from vallum.model.objects import PROTOCOL_NAMES, Namespace, Node, Object, Peer, Pod, Policy, PolicyPort, PolicyRule
+from vallum.model.objects import (
+    PROTOCOL_NAMES,
+    Namespace,
+    Node,
+    Object,
+    Peer,
+    Pod,
+    Policy,
+    PolicyPort,
+    PolicyRule,
+    Pool,
+)
 from vallum.model.selector import Operator, Selector
 from vallum.sources.names import GROUPS, POD_RANGES, ROUTERS
 
@@ -17,6 +28,8 @@ def manifest(thing: Object) -> dict[str, Any]:
             return _document("v1", "Namespace", {"name": thing.name, "labels": dict(thing.labels)})
         case Node():
             return _node(thing)
+        case Pool():
+            return _pool(thing)
         case Pod():
             return _pod(thing)
         case Policy():
@@ -37,6 +50,12 @@ def _node(node: Node) -> dict[str, Any]:
     metadata: dict[str, Any] = {"name": node.name, "labels": dict(node.labels)}
     metadata |= {"annotations": annotations} if annotations else {}
     return _document("v1", "Node", metadata, spec=spec, status={"addresses": addresses})
+
+
+def _pool(pool: Pool) -> dict[str, Any]:
+    stated = {name: getattr(pool, name) for name in ("backend", "encapsulation", "masquerade", "mtu")}
+    spec = {"cidr": str(pool.network)} | {name: value for name, value in stated.items() if value is not None}
+    return _document("vallum.dev/v1alpha1", "Network", {"name": pool.name}, spec=spec)
 
 
 def _pod(pod: Pod) -> dict[str, Any]:

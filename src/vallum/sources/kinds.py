@@ -7,7 +7,7 @@ that is not read, is an error: a policy that was skipped in silence would leave 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from vallum.sources.cluster_schema import NAMESPACE, NODE
+from vallum.sources.cluster_schema import NAMESPACE, NETWORK, NODE
 from vallum.sources.marks import Findings, Spot, Value
 from vallum.sources.old_forms import OLD_API, POLICY_API
 from vallum.sources.pod_schema import CRON_JOB, POD, SERVICE, WORKLOAD
@@ -34,6 +34,9 @@ KINDS: dict[str, tuple[str, Record]] = {
 
 OLD_KINDS: dict[tuple[str, str], Record] = {(OLD_API, "NetworkPolicy"): OLD_POLICY}
 """Forms of another time that are read beside them: (apiVersion, kind) -> shape."""
+
+OWN_KINDS: dict[tuple[str, str], Record] = {("vallum.dev/v1alpha1", "Network"): NETWORK}
+"""Kinds of ours; others have kinds of the same name."""
 
 _OURS = frozenset({"", "apps", "batch", "extensions", "policy", "autoscaling"})
 _LIST = Record({}, strict=False, example="{apiVersion: v1, kind: Pod}")
@@ -73,6 +76,9 @@ def unfold(value: Value, findings: Findings) -> Iterator[Known | Skipped | Forei
     singular = kind.removesuffix("List")
     if kind != singular and (not singular or singular in KINDS):
         yield from _items(value, singular, api, findings)
+    elif shape := OWN_KINDS.get((api, kind)):
+        if _fits(value, shape, findings):
+            yield Known(kind, value)
     elif kind not in KINDS:
         yield from _skip(value, api, kind, findings)
     elif (shape := _shape(value, api, kind, findings)) and _fits(value, shape, findings):

@@ -67,6 +67,7 @@ def _by_key(before: Snapshot) -> dict[Key, Object]:
     stores: tuple[Mapping[object, Object], ...] = (
         before.namespaces,
         before.nodes,
+        before.pools,
         before.pods,
         before.policies,
     )  # type: ignore[assignment]

@@ -19,7 +19,7 @@ CRDS = Path(__file__).parents[3] / "deploy" / "crds.yaml"
 NETWORK = {
     "cidr": "10.0.0.0/16", "blockMask": 26, "order": 2, "tenants": ["shop"], "spill": True, "blocks": "tenant",
     "nodeSelector": {"matchLabels": {"disk": "ssd"}}, "reserved": ["10.0.0.0/28"], "subnet": True,
-    "gateway": "10.0.0.9",
+    "gateway": "10.0.0.9", "backend": "vxlan", "encapsulation": "cross-subnet", "masquerade": False, "mtu": 1400,
     "namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "In", "values": ["a", "b"]}]},
 }  # fmt: skip
 INNER = {"name": "rack", "assignment": {"rack": "r"}, "routing": "x", "hostPrefix": 24}
