@@ -35,6 +35,8 @@ missing_packages() {
     command -v ip >/dev/null || echo iproute2
     command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || echo gcc
     [ -e /usr/include/stdio.h ] || echo libc6-dev
+    command -v clang >/dev/null || echo clang
+    [ -e /usr/include/bpf/bpf_helpers.h ] || echo libbpf-dev
     [ -e "$tools/stamp" ] || "$python" -I -c 'import ensurepip, venv' 2>/dev/null ||
         "$python" -I -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
 }

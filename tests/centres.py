@@ -14,6 +14,7 @@ from vallum.model.objects import Object, Pod, PodId
 from vallum.model.snapshot import snapshot_of
 from vallum.model.wiring import Route
 from vallum.network.hostgw.plan import plan as hostgw
+from vallum.network.options import Options
 
 
 def racks(zones: int, racks_: int, cidr: str = "10.64.0.0/14", six: str = "fd64::/48") -> Layout:
@@ -77,7 +78,7 @@ class Centre:
             if node.netns == netns:
                 world = snapshot_of(complete(self.objects, self.topology))
                 above = self.topology.router_of(node.link)
-                return [*hostgw(world, node.name).routes, *_default(above.addresses)]
+                return [*hostgw(world, node.name, Options()).routes, *_default(above.addresses)]
         router = self.topology.router_of(netns)
         return [*router.routes, *(_default(self.topology.router_of(router.above).addresses) if router.above else ())]
 

@@ -78,6 +78,7 @@ class Node:
         self.ranges = ranges
         self.guard = FakeGuard()
         self.reason: str | None = None
+        self.mtu: int | None = None
         self.config: dict[str, Any] = {"cniVersion": "1.0.0", "name": "vallum", "type": "vallum"}
         self.config |= {"socket": str(DOORS.socket), "queueDir": str(DOORS.queue)}
         self.plugin = shim()
@@ -87,7 +88,9 @@ class Node:
 
     async def start(self) -> None:
         """A new life of the agent: it knows nothing but what the kernel and its files say."""
-        verbs = Verbs(NodeRanges(self.ranges, FOLDER / "ranges.json"), self.guard, lambda: self.reason)
+        verbs = Verbs(
+            NodeRanges(self.ranges, FOLDER / "ranges.json"), self.guard, lambda: self.reason, lambda: self.mtu
+        )
         self._service = Service(DOORS, verbs)
         self.found = await self._service.open()
         self._serving = asyncio.create_task(self._service.serve())

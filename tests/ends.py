@@ -12,6 +12,9 @@ from vallum.lab.servers import raw_socket
 from vallum.model.address import Address
 from vallum.model.objects import PodId
 
+End = tuple[str, Address]
+"""A namespace and one of its addresses."""
+
 
 def place(lab: Lab, name: str, version: int) -> tuple[str, Address]:
     """A pod's namespace and its address of this family."""
@@ -54,3 +57,23 @@ async def denial(lab: Lab, flow: Flow) -> str:
     for task in pending:
         task.cancel()
     return next(iter(done)).result() if done else "nobody"
+
+
+def exchange(one: End, other: End, wait: float = 2.0) -> bool:
+    """Reports whether a datagram and its answer pass between these two addresses."""
+    kind = socket.AF_INET if other[1].version == 4 else socket.AF_INET6
+    with netns.entered(other[0]):
+        server = socket.socket(kind, socket.SOCK_DGRAM)
+    with netns.entered(one[0]):
+        client = socket.socket(kind, socket.SOCK_DGRAM)
+    with server, client:
+        for end, address in ((server, other[1]), (client, one[1])):
+            end.settimeout(wait)
+            end.bind((str(address), 0))
+        try:
+            client.sendto(b"question", (str(other[1]), server.getsockname()[1]))
+            question, sender = server.recvfrom(64)
+            server.sendto(b"answer", sender)
+            return (question, sender[0], client.recv(64)) == (b"question", str(one[1]), b"answer")
+        except OSError:
+            return False

@@ -24,11 +24,13 @@ def in_lab(
     *,
     nodes: int | None = None,
     layout: Layout | None = None,
+    settings: LabSettings | None = None,
 ) -> Result:
-    """What `piece` returns, run with a lab of these objects; it must be plain data."""
+    """What `piece` returns, run with a lab of these objects; it must be plain data. `settings`: all of them."""
+    told = settings or LabSettings(nodes, layout=layout)
 
     async def body() -> Result:
-        async with started(LabSettings(nodes, layout=layout), tuple(objects)) as lab:
+        async with started(told, tuple(objects)) as lab:
             return await piece(lab)
 
     return run_inside(lambda: asyncio.run(body()))

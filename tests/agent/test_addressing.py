@@ -15,12 +15,12 @@ from ipam.layouts import World as Records
 from ipam.layouts import layout, leaf, network, split
 from vallum.agent.addressing import PodCidrs
 from vallum.agent.ledgered import LedgerPools
-from vallum.agent.territory import territory
+from vallum.agent.territory import Territory, territory
 from vallum.agent.world import World
 from vallum.ipam import Request, plan
 from vallum.ipam.ledger import Ledger
 from vallum.ipam.records import Change, Host, Place
-from vallum.model.objects import PodId
+from vallum.model.objects import PodId, Pool
 from vallum.model.selector import labels
 from vallum.model.snapshot import Batch, Put
 from vallum.network.aggregate import Member
@@ -87,6 +87,23 @@ def test_nodes_of_one_ledger_have_places_by_their_labels_and_know_each_others_ra
     asyncio.run(body())
 
 
+def test_a_node_of_a_ledger_has_an_address_for_itself_while_it_has_tunnels(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    Ledger(ledger).commit(lambda state: (plan.plan(state, RACKS).change, None))
+    own = replace(NODE1, name="a", labels=labels({"rack": "r1"}), addresses=())
+
+    async def body() -> None:
+        world = World("a")
+        async with living("a", ledger, world) as pools:
+            pools.know(own, tunnels=True)
+            await until(lambda: [*map(str, pools.sources() or ())] == ["10.0.0.0"])
+            assert world.snapshot.pools == {"n": Pool("n", ip_network("10.0.0.0/24"))}
+            pools.know(own, tunnels=False)
+            await until(lambda: not pools.sources())
+
+    asyncio.run(body())
+
+
 def test_a_node_that_no_group_takes_says_what_they_ask_for(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     Ledger(ledger).commit(lambda state: (plan.plan(state, RACKS).change, None))
@@ -105,7 +122,7 @@ def test_ranges_are_the_blocks_merged_and_groups_those_above_them() -> None:
     for number in range(9):
         records.take("h", f"p{number}")
     wanted = (ip_network("10.0.0.128/29"), ip_network("10.0.0.136/30"))
-    assert territory(records.state) == {"h": Member("h", (ip_network("10.0.0.128/25"),), wanted)}
+    assert territory(records.state).members == {"h": Member("h", (ip_network("10.0.0.128/25"),), wanted)}
 
 
 @pytest.mark.parametrize("prefix", [None, ip_network("10.0.0.0/28")])
@@ -117,7 +134,7 @@ def test_a_host_that_is_ahead_of_the_layout_keeps_what_it_has(prefix: Any) -> No
     (host,) = (each for each in records.state.hosts.values() if each.name == "h")
     ahead = Host(name="h", labels=host.labels, places=(Place("n", (3, 1), prefix),), revision=host.revision)
     records.state.apply(Change((ahead,)), 99)
-    found = territory(records.state)
+    found = territory(records.state).members
     assert found["h"].groups == ()
     assert (prefix or ip_network("10.0.0.0/30")) in found["h"].ranges
     assert found["other"].groups == (ip_network("10.0.0.0/25"),)
@@ -126,11 +143,13 @@ def test_a_host_that_is_ahead_of_the_layout_keeps_what_it_has(prefix: Any) -> No
 def test_the_world_keeps_to_the_territory_whatever_its_nodes_say() -> None:
     world = World("node1")
     world.apply(Batch((Put(replace(NODE1, pod_ranges=(ip_network("10.9.0.0/24"),))),), "1"))
-    mine = {"node1": Member("node1", (), (ip_network("10.0.0.0/30"),))}
-    assert world.lay(mine)
-    assert not world.lay(dict(mine))
+    members, pool = {"node1": Member("node1", (), (ip_network("10.0.0.0/30"),))}, Pool("n", ip_network("10.0.0.0/24"))
+    assert world.lay(Territory(members, {"n": pool}))
+    assert not world.lay(Territory(dict(members), {"n": pool}))
     assert world.snapshot.nodes["node1"].pod_ranges == (ip_network("10.0.0.0/30"),)
     world.apply(Batch((Put(replace(NODE1, pod_ranges=(ip_network("10.9.0.0/24"),))),), "2"))
     assert world.snapshot.nodes["node1"].pod_ranges == (ip_network("10.0.0.0/30"),)
-    assert world.lay({})
+    assert world.snapshot.pools == {"n": pool}
+    assert world.lay(Territory({}, {}))
+    assert world.snapshot.pools == {}
     assert world.snapshot.nodes["node1"].pod_ranges == ()

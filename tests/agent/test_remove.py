@@ -22,12 +22,13 @@ from vallum.cni import attached, chain, conflist
 from vallum.cni.conflist import Places
 from vallum.cni.service import Doors
 from vallum.kernel import netns
+from vallum.kernel.gate import Gate
 from vallum.kernel.rtnetlink import Rtnetlink
 from vallum.kernel.sync import sync
 from vallum.model.attachment import PodAttachment
 from vallum.model.errors import InputError
 from vallum.model.snapshot import snapshot_of
-from vallum.model.wiring import Route, Wiring
+from vallum.model.wiring import Origin, Route, Vxlan, Wiring
 from vallum.policy.classify import classify
 from vallum.policy.compile import compile_node
 
@@ -65,7 +66,12 @@ class Bench:
             host.set_link("lo", up=True)
             self._attach(host)
             host.add_route(THEIRS)
-        sync(Wiring(frozenset({Route(ip_network("10.44.2.0/24"), None, "lo")})))
+        device = Vxlan("vallum.vxlan4", 86, 8472, "02:00:00:00:00:03", 1450, ip_address("127.0.0.1"))
+        origin = Origin(device.name, ip_address("172.20.0.12"), ip_network("10.44.2.0/24"))
+        routes = frozenset({Route(ip_network("10.44.2.0/24"), None, "lo")})
+        wiring = Wiring(routes, devices=frozenset({device}), origins=frozenset({origin}))
+        Gate().apply(wiring)
+        assert sync(wiring).problems == ()
 
     def _attach(self, host: Rtnetlink) -> None:
         netns.create("vallum-pod")
@@ -116,6 +122,7 @@ def test_everything_of_ours_goes_and_nothing_of_others_does():
         "files": ["10-other.conflist", "shim"],
     }
     assert len(told) >= 6
+    assert "device vallum.vxlan4, 1 routes, the gate of tunnels" in told
     assert again == []
 
 

@@ -313,6 +313,25 @@ def test_namespaces_are_known_by_their_labels(place: Place) -> None:
     on(place, piece)
 
 
+def test_a_node_with_tunnels_has_an_address_for_itself_over_restarts_until_it_has_none(place: Place) -> None:
+    async def piece() -> None:
+        async with place.agent(RACK1) as life:
+            await life.ready()
+            assert life.pools.sources() == ()
+            life.pools.know(RACK1, tunnels=True)
+            await life.until(life.pools.sources)
+            assert await life.add("a") == "10.0.0.1"
+        async with place.agent(RACK1) as life:
+            await life.ready()
+            assert list(map(str, life.pools.sources() or ())) == ["10.0.0.0"]
+            assert await life.add("b") == "10.0.0.2"
+            life.pools.know(RACK1, tunnels=False)
+            await life.until(lambda: not life.pools.sources())
+            assert life.pools.problems() == ()
+
+    on(place, piece)
+
+
 def test_an_agent_that_ends_does_not_wait_for_an_api_that_hangs(place: Place) -> None:
     async def piece() -> None:
         def hang(asked: Asked) -> Answer | None:

@@ -1,15 +1,19 @@
 """What the agent says of itself."""
 
+from dataclasses import replace
 from datetime import datetime
+from ipaddress import ip_network
 from pathlib import Path
 
 from build import NODE1, pod, policy
 from vallum.agent.reconcile import Moments, Report
-from vallum.agent.settings import Settings
+from vallum.agent.settings import Settings, Travel
 from vallum.agent.status import Status
 from vallum.kernel.sync import SyncReport
 from vallum.model.attachment import Attachment, LocalNode
+from vallum.model.objects import Pool
 from vallum.model.snapshot import snapshot_of
+from vallum.model.wiring import Masquerade, Wiring
 from vallum.policy.compile import compile_node
 
 POD = pod("a/x", "10.44.1.1")
@@ -44,6 +48,27 @@ def test_after_a_reconcile_it_names_revision_pods_and_links():
     assert facts["milliseconds"] == 1.25
     assert facts["drops"] == 3
     assert facts["healthy"] is True
+
+
+def test_it_tells_by_pool_how_packets_travel_and_the_mtu_of_new_pods():
+    state = Status(Settings("node1", Path("world"), backend="vxlan", travel=Travel("cross-subnet", masquerade=True)))
+    pools = {"blue": Pool("blue", ip_network("10.44.0.0/16"), backend="hostgw", masquerade=False, mtu=1400)}
+    made = report()
+    wiring = Wiring(mtu=1400, masquerade=Masquerade((ip_network("10.9.0.0/24"),), ()))
+    state.report = replace(made, snapshot=replace(made.snapshot, pools=pools), plan=wiring)
+    network = state.facts(0)["network"]
+    usual = {"encapsulation": "cross-subnet", "masquerade": True, "mtu": None}
+    assert network["pools"] == [
+        usual | {"pool": "blue", "backend": "hostgw", "masquerade": False, "mtu": 1400},
+        usual | {"pool": "", "backend": "vxlan"},
+    ]
+    assert (network["mtu"], network["devices"], network["masqueraded"]) == (1400, [], ["10.9.0.0/24"])
+
+
+def test_where_another_program_carries_packets_there_are_no_pools():
+    state = Status(Settings("node1", Path("world"), backend="none"))
+    state.report = report()
+    assert state.facts(0)["network"]["pools"] == []
 
 
 def test_a_fault_of_source_or_kernel_is_named_and_the_revision_stays():

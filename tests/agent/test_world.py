@@ -1,11 +1,14 @@
 """The latest objects, whatever the way to them (paths: tests/policy/test_classify.py)."""
 
+from ipaddress import ip_network
+
 from build import NODE1, pod, policy, space
 from vallum.agent.world import World
-from vallum.model.objects import PodId
+from vallum.model.objects import PodId, Pool
 from vallum.model.snapshot import Batch, Gone, Put, key_of, snapshot_of
 
-THINGS = (NODE1, space("a"), pod("a/x", "10.44.1.1"), policy("a/x", ingress=[]))
+POOL = Pool("blue", ip_network("10.44.0.0/16"), backend="vxlan")
+THINGS = (NODE1, space("a"), POOL, pod("a/x", "10.44.1.1"), policy("a/x", ingress=[]))
 
 
 def test_a_batch_takes_effect_as_a_whole_under_its_revision():
@@ -16,7 +19,8 @@ def test_a_batch_takes_effect_as_a_whole_under_its_revision():
 def test_a_pod_and_a_policy_of_one_name_are_two_objects():
     world = World()
     world.apply(Batch(tuple(map(Put, THINGS)), "one"))
-    snapshot = world.apply(Batch((Gone(key_of(THINGS[2])),), "two"))
+    snapshot = world.apply(Batch((Gone(key_of(THINGS[3])), Gone(key_of(POOL))), "two"))
+    assert not snapshot.pools
     assert (len(snapshot.pods), len(snapshot.policies)) == (0, 1)
 
 
@@ -30,7 +34,7 @@ def test_what_was_handed_out_never_changes():
 def test_the_end_of_something_unknown_changes_nothing_but_the_revision():
     world = World()
     world.apply(Batch(tuple(map(Put, THINGS)), "one"))
-    gone = tuple(Gone((kind, "b", "nothing")) for kind in ("Pod", "Policy", "Namespace", "Node"))
+    gone = tuple(Gone((kind, "b", "nothing")) for kind in ("Pod", "Policy", "Namespace", "Node", "Pool"))
     assert world.apply(Batch(gone, "two")) == snapshot_of(THINGS, "two")
 
 

@@ -8,13 +8,22 @@ import pytest
 from click.testing import CliRunner
 
 from vallum.cli.bench import command
-from vallum.lab.bench import ipam, latency, podstart, policy_cost, restore, source
+from vallum.lab.bench import ipam, latency, podstart, policy_cost, repair, restore, routes, source, throughput
 from vallum.model.errors import InputError
 
 
 @pytest.mark.parametrize("status", [0, 1])
 @pytest.mark.parametrize(
-    ("name", "module"), [("policy-cost", policy_cost), ("restore", restore), ("podstart", podstart), ("ipam", ipam)]
+    ("name", "module"),
+    [
+        ("policy-cost", policy_cost),
+        ("throughput", throughput),
+        ("restore", restore),
+        ("repair", repair),
+        ("podstart", podstart),
+        ("ipam", ipam),
+        ("routes", routes),
+    ],
 )
 def test_the_exit_status_is_the_measurements(
     monkeypatch: pytest.MonkeyPatch, name: str, module: ModuleType, status: int

@@ -405,7 +405,7 @@ DAMAGE = {
     ),
     "way out": (
         lambda _, inside: inside.delete_route(ip_network("0.0.0.0/0"), protocol=4),
-        "the pod has no route 0.0.0.0/0 via 169.254.1.1 dev eth0",
+        "the pod has no route 0.0.0.0/0 via 169.254.1.1 dev eth0 onlink",
     ),
     "gateway": (
         lambda _, inside: inside.add_neighbour("eth0", ip_address("fe80::1"), "02:00:00:00:00:0f"),

@@ -84,6 +84,31 @@ GOLDEN = {
         rt.route(ip_network("fd44::/64"), 86, scope=rt.SCOPE_NOWHERE, metric=1024),
         "0a400000fe56ff0100000000 14000100fd440000000000000000000000000000 0800060000040000",
     ),
+    "a route with a source, a locked MTU and a gateway of the other family": (
+        rt.route(
+            ip_network("10.44.2.0/24"),
+            86,
+            scope=rt.SCOPE_GLOBAL,
+            gateway=ip_address("fe80::5"),
+            index=7,
+            flags=rt.ONLINK,
+            source=ip_address("10.44.1.0"),
+            mtu=1400,
+        ),
+        (
+            "02180000fe56000104000000 080001000a2c0200 160012000a00fe8000000000000000000000000000050000"
+            "0800040007000000 080007000a2c0100 140008800800010004000000 0800020078050000"
+        ),
+    ),
+    "a neighbour to be deleted": (
+        rt.no_neighbour(7, ip_address("169.254.1.1")),
+        "020000000700000000000000 08000100a9fe0101",
+    ),
+    "an entry of a vxlan device": (
+        rt.forward(7, MAC, ip_address("172.20.0.12")),
+        "070000000700000080000200 08000100ac14000c 0a0002000200000000010000",
+    ),
+    "an entry to be deleted": (rt.no_forward(7, MAC), "070000000700000000000200 0a0002000200000000010000"),
     "the routes of a device": (rt.routes(4, 7), "02000000fe00000000000000 0800040007000000"),
     "the way to an address": (
         rt.way_to(ip_address("2001:db8::1")),
@@ -114,10 +139,50 @@ def test_the_default_route_has_no_destination_in_its_message() -> None:
     assert (told.destination, told.gateway) == (ip_network("0.0.0.0/0"), ip_address("172.20.0.1"))
 
 
-@pytest.mark.parametrize("kind", [9, 18], ids=["RTA_MULTIPATH", "RTA_VIA"])
+@pytest.mark.parametrize(
+    "kind", [9, 18, 22, 30], ids=["RTA_MULTIPATH", "RTA_VIA of no family", "RTA_ENCAP", "RTA_NH_ID"]
+)
 def test_a_route_that_goes_elsewhere_as_well_is_not_plain(kind: int) -> None:
     packed = rt.route(ip_network("10.0.0.0/8"), 4, scope=rt.SCOPE_GLOBAL) + attribute(kind, bytes(16))
     assert not rt.read_route(HEADER + packed).plain
+
+
+def test_all_that_a_route_can_say_is_read_back() -> None:
+    source, gateway = ip_address("10.44.1.0"), ip_address("fe80::5")
+    packed = rt.route(
+        ip_network("10.44.2.0/24"),
+        86,
+        scope=rt.SCOPE_GLOBAL,
+        gateway=gateway,
+        index=7,
+        flags=rt.ONLINK,
+        source=source,
+        mtu=1400,
+    )
+    told = rt.read_route(HEADER + packed)
+    assert (told.gateway, told.onlink, told.source, told.mtu, told.plain) == (gateway, True, source, 1400, True)
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [attribute(2, b"\x78\5\0\0"), attribute(1, b"\4\0\0\0") + attribute(2, b"\x78\5\0\0") + attribute(8, b"\1\0\0\0")],
+    ids=["an MTU that is not locked", "more than an MTU"],
+)
+def test_a_route_with_other_metrics_than_a_locked_mtu_is_not_plain(metrics: bytes) -> None:
+    packed = rt.route(ip_network("10.0.0.0/8"), 4, scope=rt.SCOPE_GLOBAL) + attribute(8, metrics)
+    assert not rt.read_route(HEADER + packed).plain
+
+
+def test_what_was_learned_of_a_path_passes() -> None:
+    way = rt.route(ip_network("10.0.0.1/32"), 0, scope=rt.SCOPE_GLOBAL, mtu=1400)
+    assert not rt.read_route(HEADER + way).passing
+    assert rt.read_route(HEADER + way + attribute(12, bytes(8) + b"\x10\0\0\0" + bytes(20))).passing
+
+
+def test_an_entry_that_leads_to_another_port_is_told_apart() -> None:
+    packed = rt.forward(7, MAC, ip_address("172.20.0.12"))
+    assert not rt.read_neighbour(HEADER + packed).elsewhere
+    assert rt.read_neighbour(HEADER + packed + attribute(6, b"\x12\xb5")).elsewhere
 
 
 def test_a_blackhole_is_no_unicast_route() -> None:

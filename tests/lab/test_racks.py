@@ -23,6 +23,7 @@ from vallum.lab.topology import Topology, complete
 from vallum.model.objects import Object, Peer
 from vallum.model.snapshot import snapshot_of
 from vallum.network.hostgw.plan import plan as hostgw
+from vallum.network.options import Options
 
 pytestmark = pytest.mark.packets
 
@@ -88,7 +89,7 @@ def test_a_third_node_in_each_rack_is_no_route_more_beyond_it(*, as_nobody: bool
         problems = set()
         for node in cluster.topology.nodes:
             with netns.entered(node.netns):
-                problems |= {str(each) for each in sync(hostgw(world, node.name)).problems}
+                problems |= {str(each) for each in sync(hostgw(world, node.name, Options())).problems}
         with netns.entered("vallum-router:z1:r1"), Rtnetlink() as netlink:
             rack = [each.route.destination for each in netlink.routes()]
         return held(cluster.topology), problems, sum(each.subnet_of(PODS[0]) for each in rack if each.version == 4)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from vallum.ipam import Allocator
 from vallum.ipam.ranges import NodeRanges
+from vallum.model.address import Address
 from vallum.model.objects import Node
 
 Duty = Callable[[], Coroutine[Any, Any, None]]
@@ -26,8 +27,12 @@ class Addressing(Protocol):
         """For the CNI verbs."""
         ...
 
-    def know(self, own: Node | None) -> None:
-        """What the source says of this node now."""
+    def know(self, own: Node | None, *, tunnels: bool | None = None) -> None:
+        """What the source says of this node now, and whether it has tunnels to others, as far as that is known."""
+        ...
+
+    def sources(self) -> tuple[Address, ...] | None:
+        """Addresses that the node has for itself; None: those that its ranges spare."""
         ...
 
     def missing(self) -> str | None:
@@ -53,9 +58,13 @@ class PodCidrs:
     def __init__(self, file: Path) -> None:
         self.allocator = NodeRanges((), file)
 
-    def know(self, own: Node | None) -> None:
+    def know(self, own: Node | None, *, tunnels: bool | None = None) -> None:  # noqa: ARG002 - its ranges spare some
         """See `Addressing`."""
         self.allocator.ranges = own.pod_ranges if own else ()
+
+    def sources(self) -> tuple[Address, ...] | None:
+        """See `Addressing`."""
+        return None
 
     def missing(self) -> str | None:
         """See `Addressing`."""

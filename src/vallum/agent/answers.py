@@ -42,6 +42,7 @@ def world(asked: Asked | None) -> Iterator[dict[str, Any]]:
     kinds: tuple[Mapping[Any, Any], ...] = (
         snapshot.namespaces,
         snapshot.nodes,
+        snapshot.pools,
         snapshot.pods,
         snapshot.policies,
     )

@@ -1,13 +1,14 @@
-"""The agent's hold on the kernel: its planes, its back end, its node's links. Used by the worker thread only."""
+"""The agent's hold on the kernel: its planes, its roads, its node's links. Used by the worker thread only."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from vallum import dataplane, network
+from vallum import dataplane
+from vallum.agent.roads import Roads
 from vallum.agent.settings import Settings
 from vallum.kernel.bridges import Seat, filter_bridges, seats
 from vallum.kernel.rtnetlink import Rtnetlink
-from vallum.kernel.sync import SyncReport, sync
+from vallum.kernel.sync import SyncReport
 from vallum.model.address import Network, Packed
 from vallum.model.attachment import Attachment, LocalNode
 from vallum.model.errors import KernelError
@@ -19,19 +20,20 @@ from vallum.policy.ruleset import Ruleset
 @dataclass(slots=True)
 class Hands:
     """What a reconcile acts through. `given`: the program each plane was last given and shown to hold; `moved`: links,
-    routes or addresses may be other ones than at the last look; `routing`: it is known which ranges are whose.
+    routes or addresses may be other ones than at the last look; `shifted`: not only those of single pods; `routing`: it
+    is known which ranges are whose.
     """
 
     planes: tuple[Any, ...]
-    backend: network.Backend | None
+    roads: Roads
     links: Rtnetlink
     given: dict[str, Any] = field(default_factory=dict)
     ready: frozenset[Attachment] = frozenset()
     moved: bool = True
+    shifted: bool = True
     routing: bool = True
     _looked: bool = True
-    _wish: Wiring = field(default_factory=Wiring)
-    _synced: SyncReport = field(default_factory=SyncReport)
+    _surveyed: bool = True
     _devices: dict[Packed, str] = field(default_factory=dict)
     _own: frozenset[Packed] = frozenset()
 
@@ -39,12 +41,12 @@ class Hands:
     def open(cls, settings: Settings) -> "Hands":
         """Raises InputError where a library or privilege is missing, KernelError where the kernel refuses."""
         planes = tuple(plane(settings.mark_mask) for plane in dataplane.load(settings.plane))
-        backend = None if settings.backend == "none" else network.load(settings.backend)
-        return cls(planes, backend, Rtnetlink())
+        return cls(planes, Roads(settings), Rtnetlink())
 
     def local_node(self, ruleset: Ruleset, closed: tuple[Network, ...]) -> LocalNode:
         """Local pods with the link that the kernel routes their address to, and the node's own addresses."""
         self._looked, self.moved = self.moved, False  # before the look: what moves during it is looked at again
+        self._surveyed, self.shifted = self.shifted, False
         if self._looked:
             self._devices, self._own = self.links.host_routes(), self.links.local_addresses()
         devices = self._devices
@@ -124,18 +126,11 @@ class Hands:
         self.ready = frozenset(local.attachments)
 
     def plan(self, snapshot: Snapshot, node: str) -> Wiring:
-        """The back end's wish; nothing where there is no back end."""
-        return self.backend(snapshot, node) if self.backend else Wiring()
+        """The back ends' wish; nothing where there is none. Raises KernelError."""
+        return self.roads.plan(snapshot, node, looked=self._surveyed)
 
-    def sync(self, wiring: Wiring) -> SyncReport:
-        """Bring links and routes to the wish; what stood after the last time tells drift from news. Where neither the
-        wish nor a route has changed since, nothing is read. Before it is known what to wish, what stands stays.
-        """
+    def sync(self, wiring: Wiring, *, doubt: bool = False) -> SyncReport:
+        """See `Roads.sync`. Before it is known what to wish, what stands stays."""
         if not self.routing:
-            return self._synced
-        if self._looked or wiring != self._wish:
-            self._synced = sync(wiring, self._synced.standing)
-            self._wish = wiring
-        else:
-            self._synced = SyncReport(self._synced.standing, problems=self._synced.problems)
-        return self._synced
+            return self.roads.standing()
+        return self.roads.sync(wiring, looked=self._surveyed, doubt=doubt)

@@ -10,10 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from vallum.agent.addressing import Beside, Duty
+from vallum.agent.nodelease import NodeLease
 from vallum.agent.territory import Territory, territory
 from vallum.agent.world import World
 from vallum.ipam.ledger import Ledger
 from vallum.ipam.pools import Pools
+from vallum.model.address import Address
 from vallum.model.errors import InputError
 from vallum.model.objects import Node
 
@@ -40,12 +42,14 @@ class LedgerPools:
         self._wake = asyncio.Event()
         self._families: set[int] = set()
         self._fault: str | None = "the node has not been told of yet"
-        self.allocator = Pools(self._ledger, node)
+        self._tunnels: bool | None = None
+        self._pools = Pools(self._ledger, node)
+        self.allocator = NodeLease(self._pools, lambda owner: self._ledger.state().held(node, owner))
         world.lay(territory(self._ledger.state()))
 
-    def know(self, own: Node | None) -> None:
+    def know(self, own: Node | None, *, tunnels: bool | None = None) -> None:
         """See `Addressing`."""
-        self._own = own
+        self._own, self._tunnels = own, tunnels
         self._wake.set()
 
     def missing(self) -> str | None:
@@ -58,7 +62,12 @@ class LedgerPools:
 
     def problems(self) -> tuple[str, ...]:
         """See `Addressing`."""
-        return (self._fault,) if self._fault and self._families else ()
+        faults = (self._fault if self._families else "", self.allocator.problem)
+        return tuple(each for each in faults if each)
+
+    def sources(self) -> tuple[Address, ...] | None:
+        """See `Addressing`."""
+        return self.allocator.addresses
 
     def duties(self, beside: Beside, look: Callable[[], Awaitable[None]]) -> list[Duty]:  # noqa: ARG002 - it knows
         """See `Addressing`."""
@@ -68,21 +77,26 @@ class LedgerPools:
         while True:
             self._wake.clear()
             if self._own is not None:
-                before = (self._families, self._fault)
+                before = self._said()
                 found = await beside(self._joined, self._own)
-                if self._world.lay(found) or before != (self._families, self._fault):
+                if self._world.lay(found) or before != self._said():
                     self._changed()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_AGAIN):
                     await self._wake.wait()
 
+    def _said(self) -> tuple[object, ...]:
+        return self._families, self._fault, self.allocator.addresses, self.allocator.problem
+
     def _joined(self, own: Node) -> Territory:
         """In the allocator's thread."""
         try:
-            self.allocator.join(own.labels, own.addresses)
+            self._pools.join(own.labels, own.addresses)
             self._fault = None
         except InputError as error:
             self._fault = str(error)
+        else:
+            self.allocator.keep(wanted=self._tunnels)
         state = self._ledger.state()
         mine = state.hosts.get(self._node)
         places = mine.places if mine else ()

@@ -43,6 +43,7 @@ def state(facts: Mapping[str, Any], addresses: tuple[str, ...]) -> dict[str, Any
         "ready": facts["revision"] is not None and facts["kernel"] is None,
         "plane": facts["plane"],
         "backend": facts["backend"],
+        "mtu": (facts.get("network") or {}).get("mtu") or 0,
         "policies": facts.get("policies", 0),
         "pods": len(facts["pods"]),
         "addresses": list(addresses),

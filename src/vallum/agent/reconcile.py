@@ -6,7 +6,7 @@ project decides what the kernel gets, and `run` alone decides when.
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vallum.agent.hands import Hands
@@ -15,7 +15,9 @@ from vallum.kernel.sync import SyncReport
 from vallum.model.address import Network
 from vallum.model.attachment import LocalNode
 from vallum.model.snapshot import Snapshot
-from vallum.model.wiring import Problem
+from vallum.model.wiring import Problem, Wiring
+from vallum.network.options import Options
+from vallum.network.pools import Pools
 from vallum.policy.compile import Engine
 from vallum.policy.ruleset import Ruleset
 
@@ -35,7 +37,8 @@ class Moments:
 @dataclass(frozen=True, slots=True)
 class Report:
     """What one reconcile did. `repaired`: planes found different from what they were last given; `problems`: what keeps
-    packets of local pods from being judged.
+    packets of local pods from being judged; `plan`: what the back ends wished for; `gate`: what
+    others had made of the gate of tunnels.
     """
 
     snapshot: Snapshot
@@ -46,6 +49,8 @@ class Report:
     problems: tuple[Problem, ...]
     seconds: float
     moments: Moments
+    plan: Wiring = field(default_factory=Wiring)
+    gate: tuple[str, ...] = ()
 
 
 def reconcile(
@@ -72,15 +77,31 @@ def reconcile(
     hands.settled(local)
     held(local)
     applied = time.monotonic()
-    wiring = hands.sync(hands.plan(snapshot, settings.node))
+    plan = hands.plan(snapshot, settings.node)
+    wiring = hands.sync(plan, doubt=doubt)
     moments = Moments(start, start, compiled, applied)
-    return Report(snapshot, ruleset, local, tuple(repaired), wiring, problems, time.monotonic() - start, moments)
+    spent = time.monotonic() - start
+    gate = hands.roads.mended
+    return Report(snapshot, ruleset, local, tuple(repaired), wiring, problems, spent, moments, plan, gate)
 
 
 def _closed(snapshot: Snapshot, settings: Settings) -> tuple[Network, ...]:
     """The node's own pod ranges, where pods that nobody told of are to stay closed (stance 17)."""
     own = snapshot.nodes.get(settings.node)
     return own.pod_ranges if own and settings.close_unknown else ()
+
+
+def network_facts(report: Report, settings: Settings) -> dict[str, Any]:
+    """How packets travel: by pool, the last without a name being what holds outside of all pools."""
+    travel = settings.travel
+    found = Pools(report.snapshot.pools, travel.defaults(settings.backend), Options(mtu=travel.mtu))
+    return {
+        "pools": [asdict(each) for each in found.travels] if settings.backend != "none" else [],
+        "mtu": report.plan.mtu,
+        "devices": sorted(each.name for each in report.plan.devices),
+        "routes": len(report.plan.routes),
+        "masqueraded": list(map(str, report.plan.masquerade.sources)) if report.plan.masquerade else [],
+    }
 
 
 def facts(report: Report) -> dict[str, Any]:

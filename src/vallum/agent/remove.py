@@ -16,10 +16,11 @@ from vallum.agent.settings import Cni
 from vallum.cni import attached, chain, conflist
 from vallum.cni.conflist import Places
 from vallum.kernel import conntrack
+from vallum.kernel.gate import Gate
 from vallum.kernel.rtnetlink import Rtnetlink
 from vallum.kernel.sync import sync
 from vallum.model.errors import InputError, KernelError
-from vallum.model.wiring import Wiring
+from vallum.model.wiring import Route, Wiring
 
 Step = Callable[[], str | None]
 """Does one thing; what was removed, in words, or None where there was nothing."""
@@ -86,9 +87,12 @@ def _unlink(host: Rtnetlink, name: str) -> str:
 
 
 def _unroute() -> str | None:
-    """Ours are known by their protocol number; a plan without any removes them all."""
+    """Ours are known by protocol number and name; a plan without any removes them all."""
     removed = sync(Wiring()).removed
-    return f"{len(removed)} routes" if removed else None
+    gate = ["the gate of tunnels"] * Gate().clear()
+    devices = [each for each in removed if isinstance(each, str)]
+    routes = [f"{count} routes"] if (count := sum(isinstance(each, Route) for each in removed)) else []
+    return ", ".join((*devices, *routes, *gate)) or None
 
 
 def _clear_planes(mark_mask: int) -> str | None:

@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -77,6 +77,7 @@ class Agent:
             "drops": lambda _: [drop.facts() for drop in self._drops.ring],
             "explain": lambda request: explanation(self._asked, request),
             "world": lambda _: world(self._asked),
+            "doctor": lambda _: self._examination(),
         }
         self._api = Api(settings.socket, self._facts, answers)
         self._guard = Guard(self._world, self._want, lambda: self._status.source_fault or self._status.kernel_fault)
@@ -136,11 +137,16 @@ class Agent:
         return [partial(self._follow, kube.watch(client, self._settings.node)), self._publisher.run]
 
     async def _wired(self, open_: AsyncExitStack) -> list[Duty]:
-        """The duty towards the container runtime, if there is any. What it wired before is known from now on."""
+        """The duty towards the container runtime, if there is any. What it wired before is known from now on.
+
+        Raises InputError for networks of a ledger that the cluster's Services lie in.
+        """
         cni = self._settings.cni
         if cni is None:
             return []
-        self._runtime = Runtime(cni, self._guard, self._addressing(cni))
+        addressing = self._addressing(cni)
+        self._settings.travel.check(self._world.snapshot.pools.values())
+        self._runtime = Runtime(cni, self._guard, addressing)
         open_.callback(self._runtime.close)
         await self._runtime.open()
         return [self._runtime.serve]
@@ -188,11 +194,12 @@ class Agent:
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         self._meddling: list[Reports[Meddling]] = []
+        watched = [self._hands.roads.events(), *(plane.events() for plane in self._hands.planes)]
+        for events in filter(None, watched):
+            self._meddling.append(events)
+            loop.add_reader(events.fileno(), self._meddled)
         for plane in self._hands.planes:
-            events, denials = plane.events(), plane.denials()
-            if events is not None:
-                self._meddling.append(events)
-                loop.add_reader(events.fileno(), self._meddled)
+            denials = plane.denials()
             if denials is not None:
                 loop.add_reader(denials.fileno(), self._denied, denials)
         routes = RouteWatch()
@@ -266,7 +273,9 @@ class Agent:
         heard, self._heard = self._heard, None
         doubt = bool(doubts) or self._status.report is None or self._status.kernel_fault is not None
         self._hands.moved |= doubt
+        self._hands.shifted |= doubt
         self._hands.routing = self._shared is None or self._shared.heard
+        self._hands.roads.sources = self._runtime.sources() if self._runtime is not None else None
         loop = asyncio.get_running_loop()
 
         def held(local: LocalNode) -> None:
@@ -296,7 +305,8 @@ class Agent:
         self._api.publish({"event": "status"} | self._facts())
         if self._runtime is not None:
             own = self._world.snapshot.nodes.get(self._settings.node)
-            self._runtime.know(self._status.unready(), own)
+            report = self._status.report
+            self._runtime.know(self._status.unready(), own, report.plan if report is not None else None)
         if self._publisher is not None:
             self._publisher.changed()
 
@@ -310,7 +320,8 @@ class Agent:
         self._status.kernel_is(None)
         self._status.reconciles += 1
         repairs = [(name, *_culprit(doubts)) for name in report.repaired]
-        repairs += [("routes", "unknown program", str(drift)) for drift in report.wiring.drift]
+        repairs += [("gate", _culprit(doubts)[0], drift) for drift in report.gate]
+        repairs += [("routes", "unknown program", drift) for drift in report.wiring.drift]
         for repair in repairs:
             self._status.repair(*repair)
             _log.warning("restored %s, changed by %s: %s", *repair)
@@ -325,6 +336,7 @@ class Agent:
         found = routes.read()
         if Change.DOUBT in found:
             self._doubts.append(Meddling("", "more changes of links and routes than were told"))
+        self._hands.shifted |= bool(found - {Change.PODS})
         if found and not self._hands.moved:
             self._hands.moved = True  # an rp_filter is ours too: the next look is at them all
             asyncio.get_running_loop().call_later(_CALM, self._look)
@@ -359,6 +371,11 @@ class Agent:
             return None
         own = sorted(map(show, report.local.addresses)) if report else []
         return state(self._facts(), tuple(own))
+
+    def _examination(self) -> Iterator[dict[str, Any]]:
+        from vallum.agent.examine import examination  # noqa: PLC0415 - enforcing must not wait for it
+
+        return examination(self._status.report, self._settings)
 
     def _facts(self) -> dict[str, Any]:
         if self._runtime is not None:

@@ -15,8 +15,10 @@ from vallum.cni.conflist import Places
 from vallum.cni.service import Doors, Service
 from vallum.cni.verbs import Verbs
 from vallum.kernel import forwarding
+from vallum.model.address import Address
 from vallum.model.errors import InputError, KernelError
 from vallum.model.objects import Node
+from vallum.model.wiring import Wiring
 
 _log = logging.getLogger("vallum.agent")
 _AGAIN = 5.0
@@ -35,7 +37,8 @@ class Runtime:
         self._able = asyncio.Event()
         self._doors = Doors(settings.socket, settings.state_dir / "queue")
         self._places = Places(settings.conf_dir, settings.bin_dir)
-        self._verbs = Verbs(addressing.allocator, guard, lambda: self._reason)
+        self._mtu: int | None = None
+        self._verbs = Verbs(addressing.allocator, guard, lambda: self._reason, lambda: self._mtu)
         self._service = Service(self._doors, self._verbs)
         self._faults: dict[str, str] = {}
 
@@ -47,9 +50,10 @@ class Runtime:
         """Answer nobody any more; attachments and files stay."""
         self._service.close()
 
-    def know(self, unready: str | None, own: Node | None) -> None:
-        """Why the kernel is behind the world, if it is, and what the source says of this node."""
-        self._addressing.know(own)
+    def know(self, unready: str | None, own: Node | None, plan: Wiring | None) -> None:
+        """Why the kernel is behind the world, if it is, what the source says of this node, and its roads to others."""
+        self._addressing.know(own, tunnels=bool(plan.devices) if plan is not None else None)
+        self._mtu = plan.mtu if plan is not None else None
         families = self._addressing.families()
         if families != self._families:
             self._families = families
@@ -67,6 +71,10 @@ class Runtime:
     def problems(self) -> tuple[str, ...]:
         """What could not be done for the runtime or its pods."""
         return (*self._faults.values(), *self._addressing.problems())
+
+    def sources(self) -> tuple[Address, ...] | None:
+        """See `Addressing`."""
+        return self._addressing.sources()
 
     def duties(self) -> list[Duty]:
         """What runs for the addresses, once there is a source."""

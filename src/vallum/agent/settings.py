@@ -1,7 +1,15 @@
 """What an agent is told, frozen. One value instead of parameters carried through floors."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from vallum.model.address import Address, Network
+from vallum.model.errors import InputError
+from vallum.model.ground import Ground
+from vallum.model.objects import Pool
+from vallum.network.options import Defaults, Options
+from vallum.network.pools import overlapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,47 @@ class Cni:
 
 
 @dataclass(frozen=True, slots=True)
+class Travel:
+    """How packets travel between nodes and away from them, where no pool says otherwise (docs/network.md).
+
+    Attributes:
+        encapsulation: of `objects.ENCAPSULATIONS`.
+        masquerade: pods leave for places outside of all pods' ranges with an address of their node.
+        services: networks of the cluster's Services.
+        vxlan_id: the VNI.
+        vxlan_port: UDP.
+        vxlan_checksum: outer checksums are left to the link.
+        outer: family of outer packets, where two nodes have both.
+        mtu: of pods' links and of packets between nodes, in bytes; None: as large as the way allows.
+    """
+
+    encapsulation: str = "always"
+    masquerade: bool = False
+    services: tuple[Network, ...] = ()
+    vxlan_id: int = 86
+    vxlan_port: int = 8472
+    vxlan_checksum: bool = True
+    outer: int = 4
+    mtu: int | None = None
+
+    def check(self, pools: Iterable[Pool]) -> None:
+        """Raises InputError where Services are to have addresses that pods have."""
+        for pool in pools:
+            if overlap := overlapped(pool, self.services):
+                raise InputError(f"Network {pool.name} cidr", overlap)
+
+    def defaults(self, backend: str) -> Defaults:
+        """For `network.roads`."""
+        return Defaults(backend, self.encapsulation, self.masquerade, self.services)
+
+    def options(self, ground: Ground, sources: tuple[Address, ...]) -> Options:
+        """For back ends, on this ground."""
+        return Options(
+            ground, self.vxlan_id, self.vxlan_port, self.vxlan_checksum, self.outer, self.mtu, sources=sources
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Settings of one agent.
 
@@ -53,6 +102,7 @@ class Settings:
         mark_mask: bits of the conntrack mark that planes may use to remember what they allowed.
         close_unknown: addresses of the node's pod ranges that no living pod has are closed (stance 17).
         cni: how it serves the container runtime; None: pods are wired by somebody else.
+        travel: how packets travel between nodes.
         health: address and port of `/healthz` and `/readyz`, None for none.
     """
 
@@ -67,3 +117,4 @@ class Settings:
     close_unknown: bool = False
     cni: Cni | None = None
     health: tuple[str, int] | None = None
+    travel: Travel = field(default_factory=Travel)

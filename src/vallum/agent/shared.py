@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vallum.agent.addressing import Beside, Duty
+from vallum.agent.nodelease import NodeLease
 from vallum.agent.territory import Territory, territory
 from vallum.agent.world import World
 from vallum.ipam.ledger import Ledger
 from vallum.ipam.records import key_of
+from vallum.model.address import Address
 from vallum.model.errors import InputError, KernelError
 from vallum.model.objects import Node
 from vallum.model.snapshot import Batch
@@ -67,7 +69,9 @@ class SharedPools:
         self._families: set[int] = set()
         self._trouble = Trouble("")
         self._unplaced, self._unwritten = "the Kubernetes API has not been read yet", ""
-        self.allocator = ClusterPools(self._store, self._remote, node, self._labels_of)
+        self._tunnels: bool | None = None
+        self._pools = ClusterPools(self._store, self._remote, node, self._labels_of)
+        self.allocator = NodeLease(self._pools, lambda owner: self._store.state().held(node, owner))
         world.lay(territory(kept.state()))
 
     def connect(self, client: "Client") -> None:
@@ -79,11 +83,18 @@ class SharedPools:
         """Ask the API no more, before it is closed."""
         self._remote.close()
 
-    def know(self, own: Node | None) -> None:
+    def know(self, own: Node | None, *, tunnels: bool | None = None) -> None:
         """See `Addressing`."""
+        if tunnels is not None and tunnels != self._tunnels:
+            self._tunnels = tunnels
+            self._wake.set()
         if own is not None and (self._own is None or (own.labels, own.addresses) != self._marks(self._own)):
             self._own = own
             self._wake.set()
+
+    def sources(self) -> tuple[Address, ...] | None:
+        """See `Addressing`."""
+        return self.allocator.addresses
 
     def missing(self) -> str | None:
         """See `Addressing`."""
@@ -97,7 +108,14 @@ class SharedPools:
     def problems(self) -> tuple[str, ...]:
         """See `Addressing`."""
         unplaced = self._unplaced if self._families else ""
-        found = (self._store.problem, unplaced, self._trouble.text, *self._trouble.objects, self._unwritten)
+        found = (
+            self._store.problem,
+            unplaced,
+            self.allocator.problem,
+            self._trouble.text,
+            *self._trouble.objects,
+            self._unwritten,
+        )
         return tuple(dict.fromkeys(each for each in found if each))
 
     def duties(self, beside: Beside, look: Callable[[], Awaitable[None]]) -> list[Duty]:
@@ -171,16 +189,17 @@ class SharedPools:
 
     async def _join(self, beside: Beside) -> None:
         """Take our place, or keep it and say why the node's labels no longer fit."""
-        before = (self._families, self._unplaced)
+        before = (self._families, self._unplaced, self.allocator.addresses)
         own = self._own
         try:
             if own is not None:
-                await beside(self.allocator.join, own.labels, own.addresses)
+                await beside(self._pools.join, own.labels, own.addresses)
                 self._unplaced = ""
+                await beside(partial(self.allocator.keep, wanted=self._tunnels))
             self._families = await beside(self._store.families)
         except (InputError, KernelError) as error:
             self._unplaced = str(error)
-        if before != (self._families, self._unplaced):
+        if before != (self._families, self._unplaced, self.allocator.addresses):
             self._changed()
 
     async def _write(self, api: IpamApi, beside: Beside, *, publish: bool) -> str:

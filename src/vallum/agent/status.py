@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from vallum.agent.reconcile import Report, facts
+from vallum.agent.reconcile import Report, facts, network_facts
 from vallum.agent.settings import Settings
 
 
@@ -63,6 +63,7 @@ class Status:
             "node": self.settings.node,
             "plane": self.settings.plane,
             "backend": self.settings.backend,
+            "network": network_facts(self.report, self.settings) if self.report else None,
             "started": self.started,
             "healthy": self.report is not None and self.kernel_fault is None and self.source_fault is None,
             "source": self.source_fault,

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vallum.cni.attached import shortened
 from vallum.model.attachment import PodAttachment
-from vallum.model.objects import Namespace, Node, Pod, PodId, Policy, PolicyId
+from vallum.model.objects import Namespace, Node, Pod, PodId, Policy, PolicyId, Pool
 from vallum.model.snapshot import Batch, Event, Gone, Put, Snapshot
 
 if TYPE_CHECKING:
     from vallum.agent.territory import Territory
 
-_Thing = TypeVar("_Thing", Namespace, Node)
+_Thing = TypeVar("_Thing", Namespace, Node, Pool)
 
 
 class World:
@@ -30,11 +30,15 @@ class World:
         self._territory: Territory | None = None
 
     def lay(self, territory: "Territory") -> bool:
-        """From now on these are the ranges and groups of nodes, whatever their objects say. Reports a change."""
+        """From now on these are the ranges and groups of nodes, and the pools, whatever their objects say. Reports a
+        change.
+        """
         before, self._territory = self._territory, territory
         nodes = {name: self._placed(node) for name, node in self.snapshot.nodes.items()}
         if nodes != self.snapshot.nodes:
             self.snapshot = replace(self.snapshot, nodes=nodes)
+        if territory.pools != self.snapshot.pools:
+            self.snapshot = replace(self.snapshot, pools=territory.pools)
         return territory != before
 
     def apply(self, batch: Batch) -> Snapshot:
@@ -43,7 +47,10 @@ class World:
         policies: dict[PolicyId, Policy | None] = {}
         spaces: dict[str, Namespace | None] = {}
         nodes: dict[str, Node | None] = {}
-        tables: dict[str, dict[Any, Any]] = {"Namespace": spaces, "Node": nodes, "Pod": pods, "Policy": policies}
+        pools: dict[str, Pool | None] = {}
+        tables: dict[str, dict[Any, Any]] = {
+            "Namespace": spaces, "Node": nodes, "Pool": pools, "Pod": pods, "Policy": policies,
+        }  # fmt: skip
         for event in batch.events:
             _note(tables, event)
         old = self.snapshot
@@ -53,6 +60,7 @@ class World:
             old.pods.changed(self._dressed(pods)),
             old.policies.changed(policies),
             batch.revision,
+            _changed(old.pools, pools) if self._territory is None else old.pools,
         )
         return self.snapshot
 
@@ -80,7 +88,7 @@ class World:
     def _placed(self, node: Node) -> Node:
         if self._territory is None:
             return node
-        found = self._territory.get(node.name)
+        found = self._territory.members.get(node.name)
         return replace(node, pod_ranges=found.ranges if found else (), groups=found.groups if found else ())
 
     def _pod_of(self, attachment: PodAttachment) -> Pod | None:
@@ -118,7 +126,7 @@ def _is_for(attachment: PodAttachment, pod: Pod) -> bool:
 def _note(tables: dict[str, dict[Any, Any]], event: Event) -> None:
     """The last word on each object: a value, or None for one that is gone."""
     match event:
-        case Put(thing=Namespace() | Node() as thing):
+        case Put(thing=Namespace() | Node() | Pool() as thing):
             tables[type(thing).__name__][thing.name] = thing
         case Put(thing=Pod() | Policy() as thing):
             tables[type(thing).__name__][thing.id] = thing

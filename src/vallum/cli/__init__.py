@@ -21,6 +21,7 @@ _COMMANDS = {
     "convert": "Write old policies as networking.k8s.io/v1, with the meaning they had.",
     "demo": "The whole thing in half a minute: a small cluster, policies, packets, proof.",
     "diff": "What a change of manifests opens and what it closes.",
+    "doctor": "What is wrong between nodes: MTU, closed ports, filters, forwarding, routes of others.",
     "explain": "Why may one end talk to another, or why not?",
     "ipam": "Which addresses there are, who has them, and how they follow zones, racks and hosts.",
     "judge": "Answer probes (JSON lines) about a folder of manifests; no kernel involved.",

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from vallum import dataplane, network
-from vallum.agent.settings import IPAM, Cni, Kube, Settings
+from vallum.agent.settings import IPAM, Cni, Kube, Settings, Travel
+from vallum.cli.travel import Told, travel_options
 from vallum.model.errors import InputError
 
 _PLANES = [name for name in dataplane.PLANES if name != "memory"]  # which enforces nothing
@@ -22,6 +23,7 @@ _CNI = Cni()
 @click.option("--kubeconfig", type=_PATH, help="With --source kube: the API and who we are, if not as a pod.")
 @click.option("--plane", type=click.Choice(["auto", *_PLANES]), default="auto", show_default=True)
 @click.option("--backend", type=click.Choice([*network.BACKENDS, "none"]), default="hostgw", show_default=True)
+@travel_options
 @click.option("--socket", type=_PATH, default=Path("/run/vallum/agent.sock"), show_default=True)
 @click.option("--mark-mask", default="0xffff0000", show_default=True, help="Bits of the conntrack mark that are ours.")
 @click.option(
@@ -59,6 +61,7 @@ def command(
     kubeconfig: Path | None,
     plane: str,
     backend: str,
+    travel: Told,
     socket: Path,
     mark_mask: str,
     unknown: str | None,
@@ -91,6 +94,7 @@ def command(
         close_unknown=isinstance(world, Kube) if unknown is None else unknown == "closed",
         cni=Cni(cni_socket, cni_conf_dir, cni_bin_dir, state_dir, cni_chain, ipam, ledger) if serves else None,
         health=_place(health) if health else None,
+        travel=_travel(travel, world, wires=serves and not cni_chain),
     )
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="vallum: %(message)s")
@@ -117,6 +121,12 @@ def _check_ipam(ipam: str, world: Path | Kube, *, wires: bool) -> None:
         raise InputError("--ipam", f"{ipam} gives addresses to pods that are wired here; add --cni, or leave it out")
     if ipam == "cluster" and not isinstance(world, Kube):
         raise InputError("--ipam", "cluster needs --source kube; for a machine without one there is --ipam ledger")
+
+
+def _travel(told: Told, world: Path | Kube, *, wires: bool) -> Travel:
+    """Whoever wires the pods of a cluster sees to it that they reach what is outside; another plugin has a way."""
+    usual = isinstance(world, Kube) and wires
+    return Travel(**told | {"masquerade": usual if told["masquerade"] is None else told["masquerade"]})
 
 
 def _place(text: str) -> tuple[str, int]:

@@ -18,10 +18,13 @@ def command() -> None:
 
     \b
       vallum bench policy-cost --quick       what does a request pay for 10,000 policies?
+      vallum bench throughput --quick        how much of the way from host to host is left between pods?
+      vallum bench routes --quick            what do the roads to 1,000 nodes cost, and how does that grow?
       vallum bench engine --quick            what does the compiler cost at 100,000 pods, and how does it grow?
       vallum bench source --quick            how long until the world of an API is known, and what does it hold?
       vallum bench coldstart --quick         an agent starts in a large cluster: how long until it enforces?
       vallum bench restore --quick           another program flushes our rules: how long until they stand again?
+      vallum bench repair --quick            somebody breaks a road between nodes: how long until packets arrive?
       vallum bench ipam --quick              what does an address cost, and what does a kill leave behind?
       vallum bench policy-cost -o json > bench/policy-cost.json
 
@@ -49,6 +52,49 @@ def policy_cost(quick: bool, output: str) -> None:
     1M, seven numbers of policies, both paths; about a quarter of an hour. The load tool is C and needs a compiler: gcc.
     """
     from vallum.lab.bench.policy_cost import run  # noqa: PLC0415 - --help need not pay for the lab
+
+    sys.exit(run(quick, output, click.echo))
+
+
+@command.command("throughput")
+@_quick
+@format_option
+def throughput(quick: bool, output: str) -> None:
+    """How fast pods on two nodes talk over each back end, beside host to host: the study of 2016 rebuilt.
+
+    One TCP stream between pods on two nodes behind a router, over host-gw, ipip and vxlan, without policies and with
+    1,000 of them that select both pods, and from node to node in the same rounds. Under links of 3 Gbit/s between the
+    nodes (link-bound) and without a limit (CPU-bound), with segmentation offload and without; without: TSO and GSO are
+    off on both ends of every veth, so that each packet travels alone. One CPU carries both ends and all between them.
+    Before a cell is measured it must refuse the stream without the policy that admits it.
+
+    \b
+      points   % of direct that the policies take
+      CPU      of the whole machine, for each GB that arrived
+      again    segments that were sent again, for each GB
+      payload  of a packet on the wire, in bytes
+
+    --quick: streams of an eighth of a second, 16 rounds at first; two minutes. In full: a third of a second, 40 rounds;
+    a quarter of an hour. The stream tool is C and needs a compiler: gcc.
+    """
+    from vallum.lab.bench.throughput import run  # noqa: PLC0415 - --help need not pay for the lab
+
+    sys.exit(run(quick, output, click.echo))
+
+
+@command.command("routes")
+@_quick
+@format_option
+def routes(quick: bool, output: str) -> None:
+    """What the roads to 1,000 to 10,000 nodes cost one node, and how that grows.
+
+    Every other node has one block. Host-gw and vxlan plan, and the kernel gets what they wish: all at once, read again,
+    mended, and when one node comes or goes. In the end a look at everything must find nothing to do. Goals at 1,000
+    nodes: all in a second, one node in 10 ms, its plan included.
+
+    --quick: 40 changes instead of 200, 3 cold starts instead of 9; a minute.
+    """
+    from vallum.lab.bench.routes import run  # noqa: PLC0415 - --help need not pay for the lab
 
     sys.exit(run(quick, output, click.echo))
 
@@ -167,6 +213,23 @@ def latency(quick: bool, pods: int | None, output: str) -> None:
     from vallum.lab.bench.latency import run  # noqa: PLC0415 - --help need not pay for the lab
 
     sys.exit(run(quick, pods, output, click.echo))
+
+
+@command.command("repair")
+@_quick
+@format_option
+def repair(quick: bool, output: str) -> None:
+    """How long packets fail to arrive after somebody broke a road between nodes.
+
+    Two nodes with real agents over each back end, and a datagram a millisecond from pod to pod. `ip` and `bridge`
+    delete a route, the tunnel's device, a neighbour or a forwarding entry. What counts is the longest silence at the
+    receiver; `status` must name what was repaired. Goal: a second at most.
+
+    --quick: 5 trials of each, otherwise 30; a quarter of a minute and half of one.
+    """
+    from vallum.lab.bench.repair import run  # noqa: PLC0415 - --help need not pay for the lab
+
+    sys.exit(run(quick, output, click.echo))
 
 
 @command.command("restore")

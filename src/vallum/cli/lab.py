@@ -13,11 +13,13 @@ from vallum.cli.ipam.layout import read_layout
 from vallum.cli.judge import json_lines
 from vallum.cli.output import format_option, show_data, show_line, table
 from vallum.cli.status import show as show_agent
+from vallum.cli.travel import Told, travel_options, words
 from vallum.cli.world import api_option, load
 from vallum.kernel import netns, sandbox
 from vallum.lab import control
 from vallum.lab.lab import LabSettings
 from vallum.lab.place import place
+from vallum.lab.subnets import MOST as MOST_SUBNETS
 from vallum.model.errors import InputError, KernelError
 
 _name = click.option("--name", default="default", show_default=True, help="Which lab; several can be up.")
@@ -44,25 +46,48 @@ def command() -> None:
 @click.option("-f", "--file", "path", metavar="DIR|FILE|-", help="The world: manifests; without it the lab is empty.")
 @click.option("--nodes", type=click.IntRange(1, 200), help="At least so many; 2, or one a group of the topology.")
 @click.option("--topology", metavar="FILE", help="Networks and topologies, ours or Romana's: zones, racks, routers.")
+@click.option(
+    "--subnets",
+    type=click.IntRange(1, MOST_SUBNETS),
+    default=1,
+    show_default=True,
+    help="Spread the nodes over so many, a router each; not with --topology.",
+)
 @click.option("--plane", type=click.Choice(_PLANES), default="nftables", show_default=True)
 @click.option("--backend", type=click.Choice(list(network.BACKENDS)), default="hostgw", show_default=True)
+@travel_options
 @api_option
 def up(
-    name: str, path: str | None, nodes: int | None, topology: str | None, plane: str, backend: str, api: str | None
+    name: str,
+    path: str | None,
+    nodes: int | None,
+    topology: str | None,
+    subnets: int,
+    plane: str,
+    backend: str,
+    travel: Told,
+    api: str | None,
 ) -> None:
     """Start a lab in the background.
 
     With a topology, the addresses of pods tell where they are: nodes are in its groups by their labels, each group has
     a link and a router, and nodes and routers hold one route a group. Nodes that the world does not state are labelled
     to fit. `vallum lab exec router:ZONE:RACK -- ip route` shows the routes.
+
+    How packets travel between nodes is every agent's setting, and of pools that the world or topology states. Without
+    a topology no router carries packets from a node to another node's pods: the back end does, or nobody.
     """
     objects = load(path, api).objects if path else ()
     layout = read_layout(topology) if topology else None
+    if layout is not None and subnets > 1:
+        raise InputError("--subnets", "a topology says which links there are; leave one of the two out")
     refusal = sandbox.probe()
     if refusal:
         raise InputError("lab", refusal)
     where = place(name)
-    status = control.up(where, LabSettings(nodes, plane, backend, layout=layout), objects)
+    status = control.up(
+        where, LabSettings(nodes, plane, backend, layout=layout, agent=words(travel), subnets=subnets), objects
+    )
     _show(status)
     print(f"lab {name} is up; try `vallum lab exec NAMESPACE/POD -- COMMAND`, `vallum lab probe`, `vallum lab down`")
     if layout is not None:

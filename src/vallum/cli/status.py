@@ -29,14 +29,14 @@ def command(path: Path | None, kubeconfig: Path | None, output: str) -> None:
     """
     if path is not None and kubeconfig is not None:
         raise InputError("--socket", "speaks of one node and --kubeconfig of the cluster; give one of them")
-    place = None if path is not None else kubeconfig or _usual_kubeconfig()
+    place = None if path is not None else kubeconfig or usual_kubeconfig()
     if place is None:
         _show_node(path or SOCKET, output)
     else:
         _show_cluster(place, output)
 
 
-def _usual_kubeconfig() -> Path | None:
+def usual_kubeconfig() -> Path | None:
     """Where kubectl would look, if this was called by kubectl or is told by the environment."""
     told = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
     if told:
@@ -70,6 +70,7 @@ def show(status: dict[str, Any]) -> None:
     print(f"node {status['node']}: plane {status['plane']}, back end {status['backend']}, since {status['started']}")
     print(f"  holds revision {status['revision'] or 'none yet'} with {status.get('policies', 0)} policies; ", end="")
     print(f"{status['drops']} packets denied")
+    _show_network(status["network"])
     if status["closed"]:
         print(f"  closed to whoever is no known pod: {', '.join(status['closed'])}")
     for fault in ("source", "kernel"):
@@ -80,6 +81,19 @@ def show(status: dict[str, Any]) -> None:
     table("", ["pod", "link"], [[pod, link or "not attached"] for pod, link in sorted(status["pods"].items())])
     for repair in status["repairs"]:
         print(f"  {repair['at']} restored {repair['what']}: {repair['how']} by {repair['by']}")
+
+
+def _show_network(network: dict[str, Any] | None) -> None:
+    """How packets travel to other nodes; nothing where another program sees to that."""
+    if not network:
+        return
+    for pool in network["pools"]:
+        name = f"pool {pool['pool']}" if pool["pool"] else "pods elsewhere" if len(network["pools"]) > 1 else "pods"
+        way = pool["backend"] + ("" if pool["backend"] == "hostgw" else f", encapsulation {pool['encapsulation']}")
+        print(f"  {name}: {way}{', masqueraded' if pool['masquerade'] else ''}")
+    if network["pools"]:
+        by = f" and {', '.join(network['devices'])}" if network["devices"] else ""
+        print(f"  to other nodes: {network['routes']} routes{by}; MTU of new pods {network['mtu'] or 'as the link'}")
 
 
 def _show_cluster(kubeconfig: Path, output: str) -> None:

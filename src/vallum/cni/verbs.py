@@ -61,13 +61,21 @@ class Verbs:
         allocator: used by the worker thread only.
         guard: see Guard.
         ready: why no pod can be attached now, None when it can.
+        mtu: what the way to other nodes leaves for packets of pods, in bytes; None: as much as the node's link.
     """
 
-    def __init__(self, allocator: Allocator, guard: Guard, ready: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        allocator: Allocator,
+        guard: Guard,
+        ready: Callable[[], str | None],
+        mtu: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self._host = Rtnetlink()
         self._allocator = allocator
         self._guard = guard
         self._ready = ready
+        self._mtu = mtu
         self._worker = ThreadPoolExecutor(1, "cni")
         self._broom = Rtnetlink()
         self._sweeper = ThreadPoolExecutor(1, "cni-del")
@@ -259,7 +267,7 @@ class Verbs:
     def _lay(self, order: Order, namespace: int, inside: Rtnetlink) -> Plan:
         name = attached.interface_name(order.container, order.ifname)
         host_mac, mac = attached.macs(name)
-        mtu = order.mtu or wiring.uplink_mtu(self._host)
+        mtu = order.mtu or self._mtu() or wiring.uplink_mtu(self._host)
         request = Request(name, order.pod, order.wanted)
         try:
             lease = self._allocator.allocate(request)

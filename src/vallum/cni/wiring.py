@@ -55,7 +55,7 @@ def let_loose(inside: Rtnetlink, plan: Plan) -> None:
     for route in _ways_out(plan):
         assert route.gateway is not None
         inside.add_neighbour(plan.ifname, route.gateway, plan.host_mac)
-        inside.add_route(route, onlink=True)
+        inside.add_route(route)
 
 
 def runs(host: Rtnetlink, plan: Plan) -> bool:
@@ -172,4 +172,4 @@ def _way_in(plan: Plan, address: Address) -> Route:
 
 def _ways_out(plan: Plan) -> Iterator[Route]:
     for family in dict.fromkeys(address.version for address in plan.addresses):
-        yield Route(_ANYWHERE[family], GATEWAYS[family], plan.ifname)
+        yield Route(_ANYWHERE[family], GATEWAYS[family], plan.ifname, onlink=True)

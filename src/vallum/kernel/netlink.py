@@ -1,4 +1,4 @@
-"""A blocking rtnetlink socket: requests with their acknowledgement, and whole dumps.
+"""A blocking rtnetlink socket: requests with their acknowledgement, many of them at once, and whole dumps.
 
 `rtmessages` packs and reads the messages. A request takes 0.1 ms, which needs no event loop.
 """
@@ -6,7 +6,8 @@
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from errno import EINTR
 from typing import Self
 
@@ -23,6 +24,8 @@ _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _BUFFER = 1 << 18
 _PATIENCE = 8
+_AT_ONCE = 128
+"""Messages in one packet: all of them refused, with reasons, fill less than a socket's buffer."""
 
 
 class RequestError(KernelError):
@@ -31,6 +34,18 @@ class RequestError(KernelError):
     def __init__(self, operation: str, errno: int, words: str = "") -> None:
         super().__init__(f"{operation}: {words or os.strerror(errno)}")
         self.errno = errno
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one message of many was refused: the errno, and the kernel's own words where it gave some."""
+
+    errno: int
+    words: str
+
+    def error(self, operation: str) -> RequestError:
+        """The error that `request` would have raised."""
+        return RequestError(operation, self.errno, self.words)
 
 
 class InterruptedDumpError(Exception):
@@ -80,6 +95,39 @@ class Netlink:
                 return answer
             raise RequestError(operation, -code, _words(data))
         raise AssertionError("an endless answer ended")
+
+    def many(self, requests: Sequence[tuple[int, bytes, int]]) -> list[bytes | Refusal | None]:
+        """Send many messages (kind, bytes, flags), in this order, with few system calls; one refused stops no other.
+
+        Returns what became of each: the answer to a query, None for an act that was done, or why it was refused.
+        """
+        found: list[bytes | Refusal | None] = []
+        for start in range(0, len(requests), _AT_ONCE):
+            found += self._together(requests[start : start + _AT_ONCE])
+        return found
+
+    def _together(self, requests: Sequence[tuple[int, bytes, int]]) -> list[bytes | Refusal | None]:
+        """Whatever is refused is told, so that the last message alone need ask for an acknowledgement."""
+        first, last = self._sequence + 1, self._sequence + len(requests)
+        self._sequence = last
+        packet = []
+        for number, (kind, message, flags) in enumerate(requests, first):
+            asked = flags | (REQUEST | ACK if number == last else REQUEST)
+            packet.append(_HEADER.pack(_HEADER.size + len(message), kind, asked, number, 0) + message)
+        self._socket.send(b"".join(packet))
+        found: list[bytes | Refusal | None] = [None] * len(requests)
+        while True:
+            for number, sequence, data in messages(self._socket.recv(_BUFFER)):
+                if not first <= sequence <= last:
+                    continue
+                if number != _ERROR:
+                    found[sequence - first] = data
+                    continue
+                (code,) = struct.unpack_from("=i", data, _HEADER.size)
+                if code:
+                    found[sequence - first] = Refusal(-code, _words(data))
+                if sequence == last:
+                    return found
 
     def dump(self, operation: str, kind: int, message: bytes) -> list[bytes]:
         """All messages of a table. Raises RequestError."""

@@ -15,6 +15,7 @@ _LIBRARY = "libnftables.so.1"
 _STATELESS: Final = 1 << 2
 _NUMERIC_PROTO: Final = 1 << 7
 _NUMERIC_PRIO: Final = 1 << 8
+_NUMERIC: Final = _NUMERIC_PROTO | _NUMERIC_PRIO
 _NETFILTER: Final = "12"
 _SUBSYSTEM, _GETTABLE, _REQUEST_DUMP, _PATIENCE = 10, 1, 0x301, 5.0
 MISSING = f"{_LIBRARY} is not installed; on Debian or Ubuntu: apt-get install libnftables1 nftables"
@@ -46,7 +47,7 @@ class Nft:
         self._ctx = ctypes.c_void_p(self._lib.nft_ctx_new(0))
         if not self._ctx:
             raise KernelError("nftables: no context; this kernel may lack nf_tables")
-        self._lib.nft_ctx_output_set_flags(self._ctx, _STATELESS | _NUMERIC_PROTO | _NUMERIC_PRIO)
+        self._lib.nft_ctx_output_set_flags(self._ctx, _STATELESS | _NUMERIC)
         self._lib.nft_ctx_buffer_output(self._ctx)
         self._lib.nft_ctx_buffer_error(self._ctx)
 
@@ -62,6 +63,14 @@ class Nft:
         if code != 0:
             raise KernelError(_reason(error.decode(errors="replace")))
         return str(output.decode())
+
+    def run_stateful(self, script: str) -> str:
+        """As `run`, with what counters hold in what it prints."""
+        self._lib.nft_ctx_output_set_flags(self._ctx, _NUMERIC)
+        try:
+            return self.run(script)
+        finally:
+            self._lib.nft_ctx_output_set_flags(self._ctx, _STATELESS | _NUMERIC)
 
     def check(self, script: str) -> None:
         """Let the kernel look at a script without doing it. Raises KernelError."""

@@ -4,7 +4,7 @@ An `Rtnetlink` works for good in the namespace where it was opened, whatever its
 indexes, at the face. What it ignores: other tables than main, rules, nexthop objects, traffic control.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from vallum.kernel import rtmessages
@@ -111,9 +111,9 @@ class Rtnetlink(Netlink):
 
     # Routes of the main table
 
-    def add_route(self, route: Route, *, protocol: int = STATIC, onlink: bool = False) -> None:
-        """Fails if there is one to this destination. `onlink`: the gateway is there, though no route says so."""
-        message = self._route(route, protocol, onlink=onlink)
+    def add_route(self, route: Route, *, protocol: int = STATIC) -> None:
+        """Fails if there is one to this destination."""
+        message = self._route(route, protocol)
         self.request(f"add route {show(route)}", rtmessages.NEWROUTE, message, CREATE | EXCL)
 
     def add_unreachable(self, destination: Network, *, protocol: int = STATIC) -> None:
@@ -141,7 +141,7 @@ class Rtnetlink(Netlink):
         found = []
         for version in FAMILIES:
             held = self.dump("read routes", rtmessages.GETROUTE, rtmessages.routes(version, index))
-            found += [_held(told, names) for told in map(rtmessages.read_route, held) if told.unicast]
+            found += [held_route(told, names) for told in map(rtmessages.read_route, held) if told.unicast]
         return tuple(one for one in found if device in {None, one.route.device})
 
     def link_to(self, address: Address) -> Link:
@@ -182,25 +182,37 @@ class Rtnetlink(Netlink):
             held = self.dump(operation, rtmessages.GETADDR, rtmessages.addresses(version, index))
             yield from map(rtmessages.read_address, held)
 
-    def _route(self, route: Route, protocol: int, *, onlink: bool = False) -> bytes:
-        on_link = route.gateway is None and route.destination.version == 4
-        return rtmessages.route(
-            route.destination,
-            protocol,
-            scope=rtmessages.SCOPE_LINK if on_link else rtmessages.SCOPE_GLOBAL,
-            gateway=route.gateway,
-            index=None if route.device is None else self.link(route.device).index,
-            flags=rtmessages.ONLINK if onlink else 0,
-        )
+    def _route(self, route: Route, protocol: int) -> bytes:
+        return pack_route(route, protocol, None if route.device is None else self.link(route.device).index)
 
 
 def show(route: Route) -> str:
     """As `ip route` writes it."""
-    via = f" via {route.gateway}" if route.gateway is not None else ""
-    return f"{route.destination}{via}" + (f" dev {route.device}" if route.device is not None else "")
+    words = [str(route.destination)]
+    words += [f"via {route.gateway}"] if route.gateway is not None else []
+    words += [f"dev {route.device}"] if route.device is not None else []
+    words += [f"src {route.source}"] if route.source is not None else []
+    words += [f"mtu lock {route.mtu}"] if route.mtu is not None else []
+    return " ".join([*words, "onlink"] if route.onlink else words)
 
 
-def _held(told: RouteTold, names: dict[int, str]) -> HeldRoute:
+def pack_route(route: Route, protocol: int, index: int | None) -> bytes:
+    """The message that makes this route. `index`: of its device, if it names one."""
+    on_link = route.gateway is None and route.destination.version == 4
+    return rtmessages.route(
+        route.destination,
+        protocol,
+        scope=rtmessages.SCOPE_LINK if on_link else rtmessages.SCOPE_GLOBAL,
+        gateway=route.gateway,
+        index=index,
+        flags=rtmessages.ONLINK if route.onlink else 0,
+        source=route.source,
+        mtu=route.mtu,
+    )
+
+
+def held_route(told: RouteTold, names: Mapping[int, str]) -> HeldRoute:
+    """A route with the name of its device."""
     device = None if told.index is None else names.get(told.index)
-    route = Route(told.destination, told.gateway, device)
+    route = Route(told.destination, told.gateway, device, told.onlink, told.source, told.mtu)
     return HeldRoute(route, told.protocol, told.metric, told.plain)

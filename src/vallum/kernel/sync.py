@@ -1,151 +1,205 @@
-"""Make the kernel's routes be what a back end planned, sending only the difference.
+"""Make the kernel be what a back end planned, sending only the difference.
 
-Ours are the routes of the main table with our protocol number. What others own is never touched: where one of
-them has the same destination, that is a problem to report. Read-back decides, so a fresh start sweeps what an
-earlier life left, and repairing drift is the same act as the first set-up.
+Ours are the devices whose name begins with DEVICE_PREFIX, all that is on them, and the routes of the main table with
+our protocol number. What others own is never touched: where one of them is in the way, that is a problem to report.
+Read-back decides, so a fresh start sweeps what an earlier life left, and repairing drift is the same act as the first
+set-up. Where nothing moved but the wish, nothing is read: the difference between the wishes is sent. What it ignores:
+origins and masquerade (`gate`).
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-from vallum.kernel.netlink import RequestError
-from vallum.kernel.rtnetlink import HeldRoute, Rtnetlink, show
+from vallum.kernel import differ, held
+from vallum.kernel.differ import Entry, Own, Thing, name
+from vallum.kernel.programs import Programs
+from vallum.kernel.rtnetlink import HeldRoute, Rtnetlink
+from vallum.kernel.steps import ADD, DELETE, PUT, Needs, laid, swept
+from vallum.kernel.work import Work
 from vallum.model.address import Network
-from vallum.model.wiring import ROUTE_PROTOCOL, Problem, Route, Wiring
+from vallum.model.wiring import DEVICE_PREFIX, Forward, Ipip, Neighbour, Problem, Route, Vxlan, Wiring
 
-Item = TypeVar("Item", Route, HeldRoute)
-
-_METRIC = {4: 0, 6: 1024}
-"""What the kernel gives a route that states none."""
+_MOST = 8
+"""Pieces of drift of one kind that are told in full."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
-    """A route of ours that somebody deleted (`found` None) or changed since the last sync."""
+class Standing:
+    """What a sync left in the kernel; hand it to the next.
 
-    route: Route
-    found: Route | None
+    Attributes:
+        wish: what was to stand.
+        lacking: what of that does not.
+        others: routes of somebody else that were read, by destination.
+        indexes: of the links.
+        whole: nothing was refused or in the way, so that the next difference may be sent unread.
+    """
 
-    def __str__(self) -> str:
-        was = "was gone" if self.found is None else f"had become {show(self.found)}"
-        return f"{show(self.route)} {was}"
+    wish: Wiring = field(default_factory=Wiring)
+    lacking: frozenset[Thing] = frozenset()
+    others: Mapping[Network, HeldRoute] = field(default_factory=dict)
+    indexes: Mapping[str, int] = field(default_factory=dict)
+    whole: bool = False
 
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What has to be done. `removed` names the held routes, with their metric."""
-
-    added: tuple[Route, ...] = ()
-    replaced: tuple[Route, ...] = ()
-    removed: tuple[HeldRoute, ...] = ()
-    drift: tuple[Drift, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    def stood(self, thing: Thing) -> bool:
+        """Reports whether the kernel held this."""
+        match thing:
+            case Own():
+                there = any(thing.device == one.name and thing.address in one.addresses for one in self.wish.devices)
+            case Neighbour():
+                there = thing in self.wish.neighbours
+            case Forward():
+                there = thing in self.wish.forwards
+            case Vxlan() | Ipip():
+                there = thing in self.wish.devices
+            case _:
+                there = thing in self.wish.routes
+        return there and thing not in self.lacking
 
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What was done. `standing`: the wanted routes that the kernel holds now; hand it to the next sync."""
+    """What was done, and what was found changed by somebody else. Devices are removed by name, in words.
 
-    standing: frozenset[Route] = frozenset()
-    added: tuple[Route, ...] = ()
-    replaced: tuple[Route, ...] = ()
-    removed: tuple[Route, ...] = ()
-    drift: tuple[Drift, ...] = ()
+    `drift` says what stood and how it was found; `programs` what was changed of ipip by programs.
+    """
+
+    standing: Standing = field(default_factory=Standing)
+    added: tuple[Thing | str, ...] = ()
+    replaced: tuple[Thing | str, ...] = ()
+    removed: tuple[Thing | str, ...] = ()
+    programs: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
-def sync(wiring: Wiring, before: frozenset[Route] = frozenset()) -> SyncReport:
+def sync(wiring: Wiring, before: Standing | None = None, *, moved: bool = True) -> SyncReport:
     """Sync the namespace of the calling thread.
 
     Args:
         wiring: what must exist; its problems are passed on in the report.
         before: `standing` of the last report. Without it nothing is called drift, it is only repaired.
+        moved: something of the kernel may have changed since then.
 
     Raises:
-        KernelError: the routes could not be read. A single route that is refused is a problem instead.
+        KernelError: the kernel could not be read. A single thing that is refused is a problem instead.
     """
+    before = before or Standing()
     with Rtnetlink() as netlink:
-        need = differ(wiring.routes, netlink.routes(), before)
-        problems = [*wiring.problems, *need.problems]
-        removed = _each(need.removed, lambda held: _remove(netlink, held), problems)
-        replaced = _each(need.replaced, lambda route: netlink.replace_route(route, protocol=ROUTE_PROTOCOL), problems)
-        added = _each(need.added, lambda route: netlink.add_route(route, protocol=ROUTE_PROTOCOL), problems)
-    refused = {*need.added, *need.replaced} - {*added, *replaced}
-    foreign = {problem.subject for problem in need.problems}
-    standing = frozenset(route for route in wiring.routes - refused if show(route) not in foreign)
-    return SyncReport(standing, added, replaced, tuple(held.route for held in removed), need.drift, tuple(problems))
+        if not moved and before.whole and before.wish.devices == wiring.devices:
+            report = _unread(netlink, wiring, before)
+            if report is not None:
+                return report
+        return _read(netlink, wiring, before)
 
 
-def differ(wanted: frozenset[Route], held: Iterable[HeldRoute], before: frozenset[Route]) -> Difference:
-    """What must change for `wanted` to stand. Pure."""
-    ours, others = _by_destination(held)
-    added, replaced, drift, problems = [], [], [], []
-    for route in sorted(wanted, key=show):
-        mine = [one for one in ours.get(route.destination, ()) if _same_place(one)]
-        if (other := others.get(route.destination)) is not None:
-            problems.append(_owned_by_another(route, other))
-        elif any(_is(one, route) for one in mine):
-            continue
-        elif mine:
-            replaced.append(route)
-        else:
-            added.append(route)
-        if route in before and not any(_is(one, route) for one in mine):
-            found = mine[0] if mine else other
-            drift.append(Drift(route, None if found is None else found.route))
-    destinations = {route.destination for route in wanted}
-    removed = tuple(
-        one
-        for many in ours.values()
-        for one in many
-        if one.route.destination not in destinations or not _same_place(one)
+def _unread(netlink: Rtnetlink, wiring: Wiring, before: Standing) -> SyncReport | None:
+    """Send what the wishes differ by. None where something is in the way, which only reading can tell."""
+    wish = before.wish
+    needs = Needs(
+        (
+            differ.entries(wiring.neighbours, wish.neighbours, (), _never),
+            differ.entries(wiring.forwards, wish.forwards, (), _never),
+        ),
+        differ.routes(
+            wiring.routes - wish.routes, differ.held_by_us(wish.routes - wiring.routes), before.others, _never
+        ),
     )
-    return Difference(tuple(added), tuple(replaced), removed, tuple(drift), tuple(problems))
+    if needs.routes.problems:
+        return None
+    work = Work(netlink)
+    programs = Programs(netlink, wiring, wish)
+    programs.stand(read=False)
+    work.carry_out((*laid(needs, before.indexes), *swept(needs, before.indexes)))
+    programs.settle(read=False)
+    if work.problems or programs.problems:
+        return None
+    return _report(work, programs, wiring, replace(before, wish=wiring))
 
 
-def _by_destination(
-    held: Iterable[HeldRoute],
-) -> tuple[dict[Network, list[HeldRoute]], dict[Network, HeldRoute]]:
-    """Ours, all of them, and the first of others for each destination."""
-    ours: dict[Network, list[HeldRoute]] = {}
-    others: dict[Network, HeldRoute] = {}
-    for one in held:
-        if one.protocol == ROUTE_PROTOCOL:
-            ours.setdefault(one.route.destination, []).append(one)
-        else:
-            others.setdefault(one.route.destination, one)
-    return ours, others
+def _read(netlink: Rtnetlink, wiring: Wiring, before: Standing) -> SyncReport:
+    """Read all, send what differs."""
+    work, programs = Work(netlink), Programs(netlink, wiring, before.wish)
+    need = differ.devices(wiring.devices, held.devices(netlink), before.stood)
+    work.stand(need)
+    programs.stand(read=True)
+    links = netlink.links()
+    indexes = {link.name: link.index for link in links}
+    routes = held.routes(netlink, {link.index: link.name for link in links})
+    needs = _needs(netlink, wiring, routes, indexes, before=before, shaken=work.shaken)
+    for drift in (*(each.drift for each in needs.entries), needs.routes.drift):
+        work.drift += _in_short(drift)
+    work.problems += needs.routes.problems
+    work.carry_out((*laid(needs, indexes), *swept(needs, indexes)))
+    programs.settle(read=True)
+    work.delete(need.stale)
+    homeless = tuple(_homeless(wiring, indexes))
+    work.problems += [
+        Problem(name(one), f"there is no device {one.device}")
+        for one in homeless
+        if isinstance(one, Route) and not (one.device or "").startswith(DEVICE_PREFIX)
+    ]
+    lacking = {*work.refused, *homeless, *(one for one in wiring.routes if one.destination in routes.others)}
+    whole = not work.problems and not programs.problems
+    standing = Standing(wiring, frozenset(lacking), routes.others, indexes, whole)
+    return _report(work, programs, wiring, standing)
 
 
-def _is(held: HeldRoute, wanted: Route) -> bool:
-    same_device = wanted.device is None or wanted.device == held.route.device
-    return held.plain and same_device and held.route.gateway == wanted.gateway
+def _needs(
+    netlink: Rtnetlink,
+    wiring: Wiring,
+    routes: held.Routes,
+    indexes: Mapping[str, int],
+    *,
+    before: Standing,
+    shaken: set[str],
+) -> Needs:
+    """With the last of its addresses a device loses most of what is on it: the address alone is named then."""
+    here = {device.name: indexes[device.name] for device in wiring.devices if device.name in indexes}
+    entries = held.entries(netlink, here)
+    own = differ.entries(_owns(wiring), entries.owns, (), partial(_stood, before, shaken))
+    stood = partial(_stood, before, shaken | {one.device for one in own.added if isinstance(one, Own)})
+    return Needs(
+        (
+            own,
+            differ.entries(wiring.neighbours, entries.neighbours, (), stood),
+            differ.entries(wiring.forwards, entries.forwards, entries.odd, stood),
+        ),
+        differ.routes(wiring.routes, routes.ours, routes.others, stood),
+    )
 
 
-def _same_place(held: HeldRoute) -> bool:
-    """Reports whether a route that states no metric would take this one's place."""
-    return held.metric == _METRIC[held.route.destination.version]
+def _owns(wiring: Wiring) -> frozenset[Entry]:
+    return frozenset(Own(device.name, own) for device in wiring.devices for own in device.addresses)
 
 
-def _owned_by_another(route: Route, other: HeldRoute) -> Problem:
-    owner = f"protocol {other.protocol}, metric {other.metric}"
-    return Problem(show(route), f"another program has {show(other.route)} ({owner}); it is left alone")
+def _in_short(drift: tuple[str, ...]) -> tuple[str, ...]:
+    """Who flushes a table of thousands need not be told of each."""
+    more = len(drift) - _MOST
+    return drift if more <= 1 else (*drift[:_MOST], f"{drift[_MOST]}, and so {more - 1:,} more")
 
 
-def _remove(netlink: Rtnetlink, held: HeldRoute) -> None:
-    netlink.delete_route(held.route.destination, protocol=ROUTE_PROTOCOL, metric=held.metric)
+def _report(work: Work, programs: Programs, wiring: Wiring, standing: Standing) -> SyncReport:
+    done = {verb: tuple(work.done[verb]) for verb in (ADD, PUT, DELETE)}
+    problems = (*wiring.problems, *work.problems, *programs.problems)
+    drift = (*work.drift, *programs.drift)
+    return SyncReport(standing, done[ADD], done[PUT], done[DELETE], tuple(programs.changed), drift, problems)
 
 
-def _each(items: tuple[Item, ...], act: Callable[[Item], None], problems: list[Problem]) -> tuple[Item, ...]:
-    """Act on each; those that went well. A refusal is a problem of that route alone."""
-    done = []
-    for item in items:
-        try:
-            act(item)
-        except RequestError as error:
-            route = item.route if isinstance(item, HeldRoute) else item
-            problems.append(Problem(show(route), str(error)))
-        else:
-            done.append(item)
-    return tuple(done)
+def _homeless(wiring: Wiring, indexes: Mapping[str, int]) -> Iterator[Thing]:
+    """What cannot stand because its device is not there."""
+    yield from (one for one in wiring.devices if one.name not in indexes)
+    entries: tuple[Entry, ...] = (*wiring.neighbours, *wiring.forwards)
+    yield from (one for one in entries if one.device not in indexes)
+    yield from (one for one in wiring.routes if one.device is not None and one.device not in indexes)
+
+
+def _stood(before: Standing, shaken: set[str], thing: Thing) -> bool:
+    """What went with its device is told of by the device."""
+    on = thing.name if isinstance(thing, Vxlan | Ipip) else thing.device
+    return on not in shaken and before.stood(thing)
+
+
+def _never(_: Thing) -> bool:
+    return False

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from vallum.ipam.ledger import Ledger
 from vallum.ipam.topology import Layout
-from vallum.lab import housing
+from vallum.lab import housing, subnets
 from vallum.lab import topology as plans
 from vallum.lab.topology import Topology
 from vallum.model.address import Address
@@ -35,14 +35,16 @@ class Addressing(Protocol):
 
 
 class ByNode:
-    """Each node has a range, and all of them are on one link."""
+    """Each node has a range; all of them are on one link, or in turn in so many subnets."""
 
-    def __init__(self, nodes: int | None) -> None:
+    def __init__(self, nodes: int | None, number: int) -> None:
         self._nodes = _NODES if nodes is None else nodes
+        self._subnets = number
 
     def start(self, objects: tuple[Object, ...]) -> Topology:
         """See `Addressing`."""
-        return plans.plan(objects, self._nodes)
+        empty = subnets.settle(objects, self._nodes, self._subnets) if self._subnets > 1 else None
+        return plans.plan(objects, self._nodes, before=empty)
 
     def plan(self, objects: tuple[Object, ...], extra_outside: tuple[Address, ...], before: Topology) -> Topology:
         """See `Addressing`."""

@@ -85,13 +85,13 @@ class AgentProcess:
             raise KernelError(f"agent of {self.node.name} has ended: {self.log().strip() or 'it said nothing'}")
         return self.status
 
-    async def ask(self) -> dict[str, Any]:
-        """The agent's status as it is now, empty when it does not answer."""
+    async def ask(self, op: str = "status") -> dict[str, Any]:
+        """The agent's status as it is now, or what else can be asked for; empty when it does not answer."""
         try:
             reader, writer = await asyncio.open_unix_connection(self._socket, limit=_LINE)
         except OSError:
             return {}
-        writer.write(b'{"op": "status"}\n')
+        writer.write(msgspec.json.encode({"op": op}) + b"\n")
         line = await reader.readline()
         writer.close()
         return msgspec.json.decode(line) if line else {}

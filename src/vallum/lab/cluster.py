@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_interface, ip_network
 
 from vallum.kernel import netns, sysctl
+from vallum.kernel.nft import Nft
 from vallum.kernel.rtnetlink import STATIC, Rtnetlink
 from vallum.lab.topology import BRIDGE, NETNS_PREFIX, UPLINK, Interface, NodePlan, PodPlan, RouterPlan, Topology
 from vallum.model.address import Address
@@ -23,6 +24,8 @@ POD_DEVICE = "eth0"
 _MTU = 1500
 _ANYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 _CARRIER_WAIT = 2.0
+_TABLE = "vallum_lab"
+_BRIDGE_MAC = "02:00:00:00:00:01"
 
 # The machine's own settings are inherited for IPv4, so whatever matters is written.
 _COMMON = {
@@ -70,7 +73,7 @@ class Cluster:
                 self._make_namespace(node.netns, _FORWARDS)
                 self._connect(node.netns, self.topology.router_of(node.link), node.addresses)
             for router in self.topology.routers:
-                self._route(router.netns, (), router.routes)
+                self._route(router, None)
             for pod in self.topology.pods:
                 self._add_pod(pod)
         except BaseException:
@@ -85,7 +88,7 @@ class Cluster:
         come = [pod for pod in topology.pods if pod not in old]
         self._change_outside(topology.router.outside)
         for was, router in zip(self.topology.routers, topology.routers, strict=True):
-            self._route(router.netns, was.routes, router.routes)
+            self._route(router, was)
         for pod in gone:
             self._remove_pod(pod)
         for pod in come:
@@ -105,7 +108,7 @@ class Cluster:
             for version in sorted({address.version for address in plan.addresses}):
                 gateway = GATEWAYS[version]
                 inside.add_neighbour(POD_DEVICE, gateway, plan.host_mac)
-                inside.add_route(Route(_ANYWHERE[version], gateway, POD_DEVICE), onlink=True)
+                inside.add_route(Route(_ANYWHERE[version], gateway, POD_DEVICE, onlink=True))
         self._await_carrier(plan)
 
     def destroy(self) -> None:
@@ -134,7 +137,7 @@ class Cluster:
     def _build_router(self, router: RouterPlan) -> None:
         self._make_namespace(router.netns, _FORWARDS)
         netlink = self._stay_in(router.netns)
-        netlink.add_bridge(BRIDGE, "02:00:00:00:00:01")
+        netlink.add_bridge(BRIDGE, _BRIDGE_MAC)
         for address in router.addresses:
             netlink.add_address(BRIDGE, address)
         for end in router.outside:
@@ -190,14 +193,19 @@ class Cluster:
         self._netlinks[self.topology.node_of(pod.node).netns].delete_link(pod.interface)
         netns.delete(pod.netns)
 
-    def _route(self, router: str, before: tuple[Route, ...], after: tuple[Route, ...]) -> None:
-        netlink = self._netlinks[router]
-        for route in before:
-            if route not in after:
+    def _route(self, router: RouterPlan, before: RouterPlan | None) -> None:
+        netlink = self._netlinks[router.netns]
+        had = before.routes if before is not None else ()
+        for route in had:
+            if route not in router.routes:
                 netlink.delete_route(route.destination, protocol=STATIC)
-        for route in after:
-            if route not in before:
+        for route in router.routes:
+            if route not in had:
                 netlink.add_route(route)
+        script = _closing(router)
+        if script and (before is None or script != _closing(before)):
+            with netns.entered(router.netns):
+                Nft().run(script)
 
     def _change_outside(self, wanted: tuple[Address, ...]) -> None:
         held = set(self.topology.router.outside)
@@ -223,6 +231,21 @@ class Cluster:
         while not node.link(pod.interface).running:
             if time.monotonic() > deadline:
                 raise KernelError(f"link of pod {pod.pod}: no carrier after {_CARRIER_WAIT:.0f} s")
+
+
+def _closing(router: RouterPlan) -> str:
+    """What keeps a router from carrying packets of nodes to pods; empty where it may."""
+    if not router.closed:
+        return ""
+    single = [route.destination for route in router.routes if route.destination.num_addresses == 1]
+    # what is bridged from node to node passes here too, where br_netfilter is on; it is not sent to the router's MAC
+    lines = [f"iifname != {BRIDGE} accept", f"ether daddr != {_BRIDGE_MAC} accept"]
+    for verdict, networks in (("accept", single), ("drop", router.closed)):
+        for version, word in ((4, "ip"), (6, "ip6")):
+            some = ", ".join(str(each) for each in networks if each.version == version)
+            lines += [f"{word} daddr {{ {some} }} {verdict}"] * bool(some)
+    chain = f"chain forward {{\ntype filter hook forward priority 0\n{chr(10).join(lines)}\n}}"
+    return f"add table inet {_TABLE}\ndelete table inet {_TABLE}\ntable inet {_TABLE} {{\n{chain}\n}}\n"
 
 
 def _standing(node: NodePlan) -> NodePlan:

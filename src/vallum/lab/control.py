@@ -1,7 +1,8 @@
 """A lab in the background and how commands talk to it: one JSON object a line over a unix socket.
 
-`{"op": "apply", "documents": [...]}`, `{"op": "probe", "probes": [...]}`, `{"op": "status"}`, `{"op": "down"}`. An
-answer has `error` or the result; documents are manifests, so that they are checked by the same strict reader.
+`{"op": "apply", "documents": [...]}`, `{"op": "probe", "probes": [...]}`, and without more `status`, `doctor` (what
+each node's agent finds wrong) and `down`. An answer has `error` or the result; documents are manifests, so that they
+are checked by the same strict reader.
 """
 
 import asyncio
@@ -157,6 +158,9 @@ async def _answer(lab: Lab, line: bytes, ended: asyncio.Event) -> dict[str, Any]
         match request.get("op"):
             case "status":
                 return await lab.status()
+            case "doctor":
+                told = await asyncio.gather(*(agent.ask("doctor") for agent in lab.agents.values()))
+                return {"nodes": dict(zip(lab.agents, told, strict=True))}
             case "down":
                 ended.set()
                 return {"down": True}

@@ -26,7 +26,7 @@ from vallum.lab.probing import Outcome, Prober, outside_of
 from vallum.lab.servers import Servers
 from vallum.model.address import Address
 from vallum.model.errors import InputError
-from vallum.model.objects import SCTP, TCP, UDP, Object, Pod, PodId
+from vallum.model.objects import SCTP, TCP, UDP, Object, Pod, PodId, Pool
 from vallum.model.snapshot import Snapshot, snapshot_of
 
 READY = 20.0
@@ -46,6 +46,8 @@ class LabSettings:
         folder: where the world, sockets and logs are.
         layout: networks and topologies that addresses and links follow.
         ledger: the file in which addresses are kept then; None: one in the folder.
+        agent: further words on every agent's command line.
+        subnets: how many the nodes are spread over, without a layout.
     """
 
     nodes: int | None = None
@@ -54,6 +56,8 @@ class LabSettings:
     folder: Path = Path("/run/vallum-lab")
     layout: Layout | None = None
     ledger: Path | None = None
+    agent: tuple[str, ...] = ()
+    subnets: int = 1
 
 
 class Lab:
@@ -73,20 +77,27 @@ class Lab:
         self.verdicts = Verdicts(self.snapshot)
 
     def _agent(self, node: plans.NodePlan) -> AgentProcess:
-        options = ("--plane", self.settings.plane, "--backend", self.settings.backend)
+        options = ("--plane", self.settings.plane, "--backend", self.settings.backend, *self.settings.agent)
         return AgentProcess(node, self.settings.folder, options)
 
     @property
     def snapshot(self) -> Snapshot:
         """The world as the agents see it."""
-        return snapshot_of(plans.complete(self.stated, self.topology), self.revision)
+        return snapshot_of(self._complete(), self.revision)
+
+    def _complete(self) -> tuple[Object, ...]:
+        """The world with what the lab assigned, and the layout's networks as pools where it does not state them."""
+        stated = {each.name for each in self.stated if isinstance(each, Pool)}
+        layout = self.settings.layout.networks if self.settings.layout is not None else ()
+        pools = (network.pool for network in layout if network.name not in stated)
+        return (*plans.complete(self.stated, self.topology), *pools)
 
     async def start(self) -> None:
         """Build, start the agents and wait until all of them enforce the world."""
         self.settings.folder.mkdir(parents=True, exist_ok=True)
         netns.share_folder()
         self.cluster.build()
-        self.revision = self.world.replace(plans.complete(self.stated, self.topology))
+        self.revision = self.world.replace(self._complete())
         for agent in self.agents.values():
             agent.start()
         await self.enforced(READY + _START * len(self.agents))
@@ -105,7 +116,7 @@ class Lab:
         for pod in set(changes.removed) & set(changes.added):
             self.servers.forget(topology.namespace_of(pod))
         self.stated, self.topology = objects, topology
-        self.revision = self.world.replace(plans.complete(objects, topology))
+        self.revision = self.world.replace(self._complete())
         self.verdicts = Verdicts(self.snapshot)
         await self._settle(changes.added)
         return time.monotonic() - self.world.switched
@@ -177,7 +188,7 @@ class Lab:
                         if node.link == router.netns
                     },
                 }
-                for router in self.topology.inner
+                for router in self.topology.groups
             ],
             "namespaces": {node.name: node.netns for node in self.topology.nodes}
             | {router.netns.removeprefix(plans.NETNS_PREFIX): router.netns for router in self.topology.routers},
@@ -195,7 +206,7 @@ class Lab:
 
 def _addressing(settings: LabSettings) -> Addressing:
     if settings.layout is None:
-        return ByNode(settings.nodes)
+        return ByNode(settings.nodes, settings.subnets)
     return ByGroup(settings.layout, settings.nodes, settings.ledger or settings.folder / "ledger")
 
 

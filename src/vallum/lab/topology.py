@@ -74,7 +74,8 @@ class RouterPlan:
     """A router: its addresses on the link that it has, and those of the world outside that it holds.
 
     One below another has `above` (that one's namespace), its addresses on that one's link (`uplink`), and the `group`
-    whose router it is, with the group's `ranges`. `routes`: to pods and to links below it.
+    whose router it is, with the group's `ranges`. `routes`: to pods and to links below it. `closed`: ranges of pods to
+    which it carries nothing that comes from its link, but for single addresses that it has a route to.
     """
 
     netns: str
@@ -85,6 +86,7 @@ class RouterPlan:
     group: str = ""
     ranges: tuple[Network, ...] = ()
     routes: tuple[Route, ...] = ()
+    closed: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,11 @@ class Topology:
             if router.netns == netns:
                 return router
         raise KeyError(netns)
+
+    @property
+    def groups(self) -> tuple[RouterPlan, ...]:
+        """Routers of groups whose ranges tell where an address is: they know the way to it, and nodes know them."""
+        return tuple(router for router in self.inner if router.ranges)
 
     @property
     def placed(self) -> "tuple[PodPlan | HostedPod, ...]":
@@ -141,24 +148,26 @@ def plan(
         objects: the world. Its Nodes give the first nodes their names; `node1`, `node2` ... follow.
         nodes: how many there are at least.
         extra_outside: further addresses for the router, of probes; what cannot be held is left out.
-        before: pods that state nothing keep the node and addresses they had in this one.
+        before: pods that state nothing keep the node and addresses they had in this one; nodes and routers are those.
 
     Raises:
         InputErrors: an unknown nodeName, an address claimed twice or impossible, too many nodes or pods.
     """
     live = living(objects)
     stated = {address: pod.id for pod in live if not pod.host_network for address in pod.addresses}
-    planned, router = _plan_nodes(objects, nodes, stated) if before is None else _same_nodes(objects, before)
+    planned, routers = _plan_nodes(objects, nodes, stated) if before is None else _same_nodes(objects, before)
     errors: list[InputError] = []
     places = place(live, planned, before, errors)
-    check_stated(live, [each.network for each in router.addresses], errors)
+    check_stated(live, [each.network for router in routers for each in router.addresses], errors)
     if errors:
         raise InputErrors(tuple(errors))
     pods = _address_pods([pod for pod in live if not pod.host_network], places, stated, before)
     hosted = tuple(hosted_pod(pod.id, places[pod.id]) for pod in live if pod.host_network)
     ranges = [network for node in planned for network in node.pod_ranges]
-    whole = with_outside(Topology(planned, pods, hosted, router), objects, ranges, extra_outside)
-    return replace(whole, router=replace(whole.router, routes=_routes(planned, pods)))
+    bare = Topology(planned, pods, hosted, routers[0], routers[1:])
+    whole = with_outside(bare, objects, ranges, extra_outside)
+    ways = [replace(each, routes=_routes(whole, each), closed=tuple(ranges)) for each in whole.routers]
+    return replace(whole, router=ways[0], inner=tuple(ways[1:]))
 
 
 def living(objects: tuple[Object, ...]) -> list[Pod]:
@@ -182,19 +191,26 @@ def with_outside(
     return replace(topology, router=replace(topology.router, outside=ends))
 
 
-def _routes(nodes: tuple[NodePlan, ...], pods: tuple[PodPlan, ...]) -> tuple[Route, ...]:
-    """The core's ways to the ranges of nodes, and to pods whose stated address is not of their node's."""
-    known = {node.name: node for node in nodes}
-    wanted = [(network, node) for node in nodes for network in node.pod_ranges]
-    for pod in pods:
-        node = known[pod.node]
-        foreign = (each for each in pod.addresses if not any(each in own for own in node.pod_ranges))
-        wanted += [(ip_network(each), node) for each in foreign]
-    return tuple(Route(network, _address_of(node, network.version), BRIDGE) for network, node in wanted)
+def _routes(topology: Topology, router: RouterPlan) -> tuple[Route, ...]:
+    """A router's ways down: to links below it, to the ranges of nodes, and to pods whose stated address is not of their
+    node's.
+    """
+    below = {each.netns: each.uplink for each in topology.inner if each.above == router.netns}
+    ways = {each.name: each.addresses for each in topology.nodes if each.link == router.netns}
+    ways |= {each.name: below[each.link] for each in topology.nodes if each.link in below}
+    wanted = [(network, ways[node.name]) for node in topology.nodes if node.name in ways for network in node.pod_ranges]
+    ranges = {each.name: each.pod_ranges for each in topology.nodes}
+    for pod in (each for each in topology.pods if each.node in ways):
+        foreign = (each for each in pod.addresses if not any(each in own for own in ranges[pod.node]))
+        wanted += [(ip_network(each), ways[pod.node]) for each in foreign]
+    wanted += [
+        (own.network, below[each.netns]) for each in topology.inner if each.netns in below for own in each.addresses
+    ]
+    return tuple(Route(network, _of_family(ends, network.version), BRIDGE) for network, ends in wanted)
 
 
-def _address_of(node: NodePlan, version: int) -> Address:
-    return next(each.ip for each in node.addresses if each.version == version)
+def _of_family(ends: Iterable[Interface], version: int) -> Address:
+    return next(each.ip for each in ends if each.version == version)
 
 
 def complete(objects: tuple[Object, ...], topology: Topology) -> tuple[Object, ...]:
@@ -206,7 +222,7 @@ def complete(objects: tuple[Object, ...], topology: Topology) -> tuple[Object, .
             addresses=tuple(each.ip for each in node.addresses),
             pod_ranges=node.pod_ranges,
             groups=node.groups,
-            routers=tuple(each.ip for each in topology.router_of(node.link).addresses) if topology.inner else (),
+            routers=tuple(each.ip for each in topology.router_of(node.link).addresses) if topology.groups else (),
         )
         for node in topology.nodes
     ]
@@ -223,10 +239,10 @@ def complete(objects: tuple[Object, ...], topology: Topology) -> tuple[Object, .
 
 def _plan_nodes(
     objects: tuple[Object, ...], count: int, stated: Iterable[Address]
-) -> tuple[tuple[NodePlan, ...], RouterPlan]:
+) -> tuple[tuple[NodePlan, ...], tuple[RouterPlan, ...]]:
     stems = (_segment(4, stated), _segment(6, stated))
     router = RouterPlan(CORE, _interfaces(stems, "1"), ())
-    return tuple(_plan_node(name, i, stems) for i, name in enumerate(node_names(objects, count), 1)), router
+    return tuple(_plan_node(name, i, stems) for i, name in enumerate(node_names(objects, count), 1)), (router,)
 
 
 def node_names(objects: tuple[Object, ...], count: int) -> list[str]:
@@ -240,9 +256,9 @@ def node_names(objects: tuple[Object, ...], count: int) -> list[str]:
     return names
 
 
-def _same_nodes(objects: tuple[Object, ...], before: Topology) -> tuple[tuple[NodePlan, ...], RouterPlan]:
+def _same_nodes(objects: tuple[Object, ...], before: Topology) -> tuple[tuple[NodePlan, ...], tuple[RouterPlan, ...]]:
     check_nodes(objects, before)
-    return before.nodes, before.router
+    return before.nodes, before.routers
 
 
 def check_nodes(objects: tuple[Object, ...], before: Topology) -> None:
@@ -255,8 +271,12 @@ def check_nodes(objects: tuple[Object, ...], before: Topology) -> None:
 
 
 def _plan_node(name: str, i: int, stems: tuple[str, str]) -> NodePlan:
-    ranges = (ip_network(f"10.44.{i}.0/24"), ip_network(f"fd44:0:0:{i}::/64"))
-    return NodePlan(name, f"{NETNS_PREFIX}{name}", _interfaces(stems, str(10 + i)), ranges)
+    return NodePlan(name, f"{NETNS_PREFIX}{name}", _interfaces(stems, str(10 + i)), ranges_of(i))
+
+
+def ranges_of(number: int) -> tuple[Network, ...]:
+    """The ranges of the pods of a node, counted from 1."""
+    return ip_network(f"10.44.{number}.0/24"), ip_network(f"fd44:0:0:{number}::/64")
 
 
 def _interfaces(stems: tuple[str, str], last: str) -> tuple[Interface, ...]:

@@ -5,18 +5,24 @@ from typing import Protocol
 
 from vallum.model.snapshot import Snapshot
 from vallum.model.wiring import Wiring
+from vallum.network.options import Options
 
 
 class Backend(Protocol):
     """A back end decides; `kernel.sync` acts. `plan` is pure."""
 
-    def __call__(self, snapshot: Snapshot, node: str) -> Wiring:
-        """The links and routes that must exist on this node, and what could not be planned."""
+    def __call__(self, snapshot: Snapshot, node: str, options: Options) -> Wiring:
+        """What must exist on this node for the nodes of this snapshot, and what could not be planned.
+
+        `roads` hands it the nodes and ranges that it shall carry, and no others.
+        """
         ...
 
 
 BACKENDS: dict[str, str] = {
     "hostgw": "vallum.network.hostgw.plan:plan",
+    "ipip": "vallum.network.ipip.plan:plan",
+    "vxlan": "vallum.network.vxlan.plan:plan",
 }
 """Back end name -> its plan. Adding one is one folder and one line here."""
 

@@ -5,6 +5,7 @@ that no address resolution falls into a request that is timed. What is ignored: 
 """
 
 import os
+from collections.abc import Iterable
 from hashlib import blake2b
 from ipaddress import ip_interface, ip_network
 
@@ -15,6 +16,8 @@ from vallum.model.address import Address, Network
 from vallum.model.objects import Node, Pod
 from vallum.model.wiring import GATEWAYS, Route
 
+UPLINK = "uplink"
+"""A node's end of its link to the router, whose own end there has the node's name."""
 _MTU = 1500
 _DEFAULTS = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 _FORWARD = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
@@ -32,13 +35,18 @@ def place(seat: str, name: str) -> str:
     return f"{seat}-{name}"
 
 
+def router_of(node: Node) -> Address:
+    """The router's address on the link of a node."""
+    return node.addresses[0] + 1
+
+
 def outer(pod: Pod) -> str:
     """The node's end of a pod's link."""
     return f"v-{pod.id.name}"
 
 
-def build(seat: str, ends: Ends) -> None:
-    """Make everything of a seat. Raises KernelError."""
+def build(seat: str, ends: Ends, *, known: bool = True) -> None:
+    """Make everything of a seat. `known`: the router has routes to the pods. Raises KernelError."""
     several = len(ends.nodes) > 1
     routers = [place(seat, node.name) for node in ends.nodes] + [place(seat, "router")] * several
     for name in routers:
@@ -46,7 +54,7 @@ def build(seat: str, ends: Ends) -> None:
     for pod in (ends.client, ends.server):
         _plug_pod(seat, pod)
     for node in ends.nodes if several else ():
-        _plug_node(seat, node, ends)
+        _plug_node(seat, node, (ends.client, ends.server) if known else ())
 
 
 def _make(name: str, settings: dict[str, int]) -> None:
@@ -68,26 +76,25 @@ def _plug_pod(seat: str, pod: Pod) -> None:
     with _rtnetlink(inside) as own:
         own.add_address("eth0", ip_interface(alone))
         own.set_link("eth0", up=True)
-        own.add_route(Route(_DEFAULTS[address.version], gateway, "eth0"), onlink=True)
+        own.add_route(Route(_DEFAULTS[address.version], gateway, "eth0", onlink=True))
         own.add_neighbour("eth0", gateway, near)
 
 
-def _plug_node(seat: str, node: Node, ends: Ends) -> None:
-    """A link from a node to the router, whose address there is the next one after the node's."""
+def _plug_node(seat: str, node: Node, known: Iterable[Pod]) -> None:
+    """A link from a node to the router, which learns the way to these pods where they are on this node."""
     here, router, address = place(seat, node.name), place(seat, "router"), node.addresses[0]
     near, far = _mac(seat, f"{here} near"), _mac(seat, f"{here} far")
-    gateway = address + 1
-    length = address.max_prefixlen - 2
+    gateway, length = router_of(node), address.max_prefixlen - 2
     with _rtnetlink(here) as own:
-        _add_veth(own, "uplink", router, node.name, (near, far))
-        own.add_address("uplink", ip_interface((address, length)))
-        own.add_neighbour("uplink", gateway, far)
-        own.add_route(Route(_DEFAULTS[address.version], gateway, "uplink"))
+        _add_veth(own, UPLINK, router, node.name, (near, far))
+        own.add_address(UPLINK, ip_interface((address, length)))
+        own.add_neighbour(UPLINK, gateway, far)
+        own.add_route(Route(_DEFAULTS[address.version], gateway, UPLINK))
     with _rtnetlink(router) as far_end:
         far_end.add_address(node.name, ip_interface((gateway, length)))
         far_end.set_link(node.name, up=True)
         far_end.add_neighbour(node.name, address, near)
-        for pod in (ends.client, ends.server):
+        for pod in known:
             if pod.node == node.name:
                 far_end.add_route(Route(_alone(pod.addresses[0]), address, node.name))
 

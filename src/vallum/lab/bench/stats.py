@@ -92,6 +92,18 @@ def paired_ratio(rounds: Sequence[Sequence[float]], base: Sequence[Sequence[floa
     return Interval(value, min(value, exp(low)), max(value, exp(high)))
 
 
+def centre(values: Sequence[float]) -> Interval:
+    """The median of differences or shares, one a round, between the ends of its Hodges-Lehmann interval.
+
+    Raises ValueError for none.
+    """
+    if not values:
+        raise ValueError("no values to centre")
+    value = median(values)
+    low, high = _hodges_lehmann(values)
+    return Interval(value, min(value, low), max(value, high))
+
+
 def judge(interval: Interval, limit: float) -> Met:
     """Whether a ratio is at most `limit`: met when the whole interval is, not met when none of it is."""
     if interval.high <= limit:
@@ -103,12 +115,12 @@ def _pool(rounds: Sequence[Sequence[float]]) -> list[float]:
     return [time for one in rounds for time in one]
 
 
-def _hodges_lehmann(logs: Sequence[float]) -> tuple[float, float]:
-    """Ends of the interval for the centre of `logs`. Too few rounds: everything that was seen."""
-    walsh = sorted((a + b) / 2 for a, b in combinations_with_replacement(logs, 2))
-    if len(logs) < FEWEST_ROUNDS:
+def _hodges_lehmann(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of the interval for the centre of `values`. Too few rounds: everything that was seen."""
+    walsh = sorted((a + b) / 2 for a, b in combinations_with_replacement(values, 2))
+    if len(values) < FEWEST_ROUNDS:
         return walsh[0], walsh[-1]
-    skip = _rank_cut(len(logs))
+    skip = _rank_cut(len(values))
     return walsh[skip], walsh[-1 - skip]
 
 
