@@ -90,7 +90,11 @@ def held(kube: KubeCluster, within: float = HELD) -> None:
 
 def healthy(kube: KubeCluster, node: str, within: float = PATIENCE) -> None:
     """Wait until the agent of a node says that all is well."""
-    until(lambda: bool(status(kube, node).get("healthy")), within, lambda: f"{node}: {status(kube, node)}")
+    until(
+        lambda: bool(status(kube, node).get("healthy")),
+        within,
+        lambda: f"{node}: {status(kube, node) or 'does not answer'}; its agent said: {kube.agents[node].said()}",
+    )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ SOL_NETLINK = 270
 ADD_MEMBERSHIP = 1
 _HEADER = struct.Struct("=IHHII")
 _GENERAL = struct.Struct("!BBH")
-_ERROR, _DONE = 2, 3
+ERROR, DONE = 2, 3
 _KIND = 0x3FFF
 """Attribute types less the bits for nesting and byte order."""
 
@@ -94,12 +94,17 @@ def message(
     return _HEADER.pack(length, subsystem << 8 | kind, flags, 1, 0) + general + body
 
 
-def error_code(data: bytes) -> int | None:
-    """The code of an error or done message in a datagram (0 is success); None when there is none."""
+def error_code(data: bytes, ends: tuple[int, ...] = (ERROR, DONE)) -> int | None:
+    """The code of an error or done message in a datagram (0 is success); None when there is none.
+
+    Args:
+        data: the datagram.
+        ends: the types that have one here: records of NFLOG come in parts, and a part's end has none.
+    """
     offset = 0
     while offset + _HEADER.size <= len(data):
         length, kind = struct.unpack_from("=IH", data, offset)
-        if kind in (_ERROR, _DONE):
+        if kind in ends:
             return int(struct.unpack_from("=i", data, offset + _HEADER.size)[0]) if length >= 20 else 0
         offset += max((length + 3) & ~3, _HEADER.size)
     return None
