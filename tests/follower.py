@@ -95,12 +95,14 @@ class Follower:
 
 
 @asynccontextmanager
-async def following(*apis: FakeApi, access: Access | None = None, node: str = "other") -> AsyncIterator[Follower]:
+async def following(
+    *apis: FakeApi, access: Access | None = None, node: str = "other", hurry: bool = False
+) -> AsyncIterator[Follower]:
     """A follower of started servers, which are stopped in the end."""
     found = replace(access or Access(()), servers=tuple(api.url for api in apis))
     follower, numbers = Follower(), iter(range(1 << 30))
     async with Client(found) as client:
-        source = watch(client, node, chance=lambda: next(numbers) % 7 / 7, clock=lambda: 0.0)
+        source = watch(client, node, hurry=hurry, chance=lambda: next(numbers) % 7 / 7, clock=lambda: 0.0)
         task = asyncio.create_task(follower.follow(source))
         try:
             yield follower
@@ -113,14 +115,14 @@ async def following(*apis: FakeApi, access: Access | None = None, node: str = "o
 
 
 @asynccontextmanager
-async def serving(**settings: Any) -> AsyncIterator[tuple[FakeApi, Follower]]:
+async def serving(*, hurry: bool = False, **settings: Any) -> AsyncIterator[tuple[FakeApi, Follower]]:
     """A server with a namespace, a pod and a policy in it, and who follows it."""
     api = FakeApi(**settings)
     for path, body in ((NAMESPACES, space("a")), (PODS, pod("one", "10.44.0.1")), (POLICIES, policy("closed"))):
         api.put(path, body)
     api.put(NODES, {"metadata": {"name": "n"}, "spec": {"podCIDRs": ["10.44.0.0/24"]}})
     await api.start()
-    async with following(api) as follower:
+    async with following(api, hurry=hurry) as follower:
         yield api, follower
 
 

@@ -134,7 +134,7 @@ class Agent:
             self._shared.connect(client)
             open_.callback(self._shared.close)
         self._publisher = Publisher(client, self._settings.node, self._state)
-        return [partial(self._follow, kube.watch(client, self._settings.node)), self._publisher.run]
+        return [partial(self._follow, kube.watch(client, self._settings.node, hurry=True)), self._publisher.run]
 
     async def _wired(self, open_: AsyncExitStack) -> list[Duty]:
         """The duty towards the container runtime, if there is any. What it wired before is known from now on.

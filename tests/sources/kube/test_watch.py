@@ -147,6 +147,27 @@ def test_a_version_that_is_forgotten_means_a_new_list_and_what_went_meanwhile_is
     run(work())
 
 
+def test_who_is_in_a_hurry_lists_in_pages_first_and_as_a_stream_when_the_thread_is_lost():
+    async def work() -> None:
+        async with serving(hurry=True) as (api, told):
+            await told.caught_up(api)
+            assert streamed_lists(api) == 0
+            api.rule = once(PODS, status(410, "too old resource version: 1 (2)"), watch=True)
+            api.delete(PODS, "one", "a")
+            api.compact()
+            api.cut()
+            await told.caught_up(api)
+            assert streamed_lists(api) >= 1
+            assert lists(api, PODS) == 2
+
+    run(work())
+
+
+def streamed_lists(api: FakeApi) -> int:
+    """How often a list was asked for as a stream, of whatever kind."""
+    return sum("sendInitialEvents" in each.params for each in api.requests)
+
+
 def test_objects_that_stayed_as_they_were_are_not_told_again():
     async def work() -> None:
         async with serving() as (api, told):

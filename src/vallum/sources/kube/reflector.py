@@ -81,12 +81,14 @@ class Common:
     Attributes:
         chance: gives numbers from 0 to 1; tests bring their own.
         streams: ask for lists as streams, until the server declines.
+        hurry: but the first list in pages.
     """
 
     client: "Client"
     sink: Sink
     chance: Callable[[], float]
     streams: bool = True
+    hurry: bool = False
     interned: Interned = field(default_factory=Interned)
     bell: Bell = field(default_factory=Bell)
 
@@ -103,6 +105,7 @@ class Reflector:
         self._held = Held(kind.name)
         self._version: str | None = None
         self._streams = common.streams
+        self._hurry = common.hurry
         self._limit = LIMIT
         self._spent: set[str] = set()
         self._doubtful = False
@@ -111,7 +114,7 @@ class Reflector:
         """Follow the kind until cancelled."""
         while True:
             try:
-                if self._version is None and not self._streams:
+                if self._version is None and (self._hurry or not self._streams):
                     await self._list()
                 await self._follow()
             except ApiError as error:
@@ -218,7 +221,7 @@ class Reflector:
             return self._door.page(data)
 
     def _listed(self, fresh: Held, version: str) -> None:
-        older, self._held, self._version = self._held, fresh, version
+        older, self._held, self._version, self._hurry = self._held, fresh, version, False
         self._common.sink.changed(self._kind, fresh, version, list(fresh.since(older)))
 
     # The stream
