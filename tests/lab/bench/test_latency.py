@@ -1,5 +1,6 @@
 """Gates, parts of a latency, and what is made of trials. The run itself is in tests/kube."""
 
+import os
 from collections.abc import Sequence
 
 import pytest
@@ -96,6 +97,13 @@ def test_the_table_has_a_line_a_change_and_direction():
     found = judged([series([5.0] * 10), Series(1000, "label of a pod", "shuts", trials(7.0))], 1000)
     lines = latency.text(found).splitlines()
     assert [line.split("  ")[0] for line in lines[2:4]] == ["policy", "label of a pod"]
+
+
+def test_what_a_process_worked_is_told_apart_from_what_it_waited_for():
+    ran, waited = latency.scheduled(os.getpid())
+    sum(range(200_000))
+    assert latency.scheduled(os.getpid())[0] > ran > 0
+    assert waited >= 0
 
 
 def test_moments_come_from_a_status_that_has_them():

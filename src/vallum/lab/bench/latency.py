@@ -8,8 +8,9 @@ clusters whose API server is far away.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from pathlib import Path
 from random import Random
 
 from vallum.lab.bench import gates, kubecrowd, report
@@ -41,7 +42,10 @@ _QUIET = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One change. Milliseconds: `api` until it answered, `obeyed` from then on; the others are parts of `obeyed`."""
+    """One change. Milliseconds: `api` until it answered, `obeyed` from then on; the next four are parts of `obeyed`.
+
+    From before the change until it was obeyed the agent `worked` on a processor, and `queued` for one.
+    """
 
     api: float
     obeyed: float
@@ -49,6 +53,8 @@ class Trial:
     compile: float
     apply: float
     kernel: float
+    worked: float = 0.0
+    queued: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,8 @@ class Row:
     compile_ms: float
     apply_ms: float
     kernel_ms: float
+    worked_ms: float
+    queued_ms: float
     api_p50_ms: float
     api_p99_ms: float
 
@@ -142,18 +150,20 @@ def judged(found: Sequence[Series], policies: int) -> Result:
 def text(found: Result) -> str:
     """Both tables, for a terminal or a file."""
     head = ["change", "", "pods", "trials", "p50", "p99", "p99.9", "slowest"]
-    head += ["watch", "compile", "apply", "kernel", "API p50", "p99"]
+    head += ["watch", "compile", "apply", "kernel", "worked", "queued", "API p50", "p99"]
     body = [
         [
             *(row.change, row.direction, f"{row.pods:,}", str(row.trials)),
             *(f"{value:.1f}" for value in (row.p50_ms, row.p99_ms, row.p999_ms, row.max_ms)),
             *(f"{value:.1f}" for value in (row.watch_ms, row.compile_ms, row.apply_ms, row.kernel_ms)),
+            *(f"{value:.1f}" for value in (row.worked_ms, row.queued_ms)),
             *(f"{value:.1f}" for value in (row.api_p50_ms, row.api_p99_ms)),
         ]
         for row in found.rows
     ]
     title = (
-        "Milliseconds from the API's answer to the first packet that obeys; its parts as medians; the API's own beside"
+        "Milliseconds from the API's answer to the first packet that obeys; its parts as medians; what the agent "
+        "worked and queued for a processor; the API's own beside"
     )
     return f"{title}\n{report.lay([head, *body], text=2)}\n\n{report.goals_text('Goals', found.goals, digits=1)}"
 
@@ -185,7 +195,14 @@ def _row(series: Series, policies: int) -> Row:
     )
 
 
-_PARTS = ("watch", "compile", "apply", "kernel")
+_PARTS = ("watch", "compile", "apply", "kernel", "worked", "queued")
+
+
+def scheduled(pid: int) -> tuple[float, float]:
+    """Milliseconds that the threads of a process ran, and that they could have and waited (proc_pid_schedstat(5))."""
+    texts = [each.read_text(encoding="ascii") for each in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+    ran, waited = (sum(int(text.split()[at]) for text in texts) for at in (0, 1))
+    return ran / 1e6, waited / 1e6
 
 
 class _Site:
@@ -193,6 +210,7 @@ class _Site:
 
     def __init__(self, cluster: KubeCluster, fire: Fire, watcher: Watcher) -> None:
         self._cluster = cluster
+        self._pid = cluster.agents[cluster.layouts[0].name].pid
         self._fire = fire
         self._watcher = watcher
         self._line = Line(cluster.api)
@@ -227,9 +245,12 @@ class _Site:
             time.sleep(_BEFORE + self._random.random() * _BEFORE)
             if bool(self._fire.arrived) == opens:
                 raise KernelError(f"{gate.name}: the gate is not as the trial before left it")
+            before = scheduled(self._pid)
             answer = self._line.send(request.method, request.path, request.body, request.kind)
             obeyed = self._first(answer) if opens else self._after_last(answer)
-        return parts(answer, obeyed, self._watcher.nearest(obeyed, answer.asked, PATIENCE))
+            worked, queued = (now - then for now, then in zip(scheduled(self._pid), before, strict=True))
+        found = parts(answer, obeyed, self._watcher.nearest(obeyed, answer.asked, PATIENCE))
+        return replace(found, worked=worked, queued=queued)
 
     def _first(self, answer: Answer) -> float:
         while not self._fire.arrived:
