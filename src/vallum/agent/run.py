@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,11 @@ _CALM = 0.05
 what changes left behind is removed.
 """
 
+_LULL = 0.002
+"""Seconds between two looks at denials at least."""
+_TURN = 0.0005
+"""Seconds that a thread may keep the interpreter from another: a change shall not wait for what is told meanwhile."""
+
 
 class Agent:
     """One node's agent. Construct it in the node's network namespace; `run` returns when told to stop."""
@@ -69,6 +75,7 @@ class Agent:
         self._doubts: list[Meddling] = []
         self._wake = asyncio.Event()
         self._untidy = False
+        self._busy = False
         self._heard: float | None = None
         self._stop = asyncio.Event()
         self._worker = ThreadPoolExecutor(1, "planes")
@@ -92,6 +99,7 @@ class Agent:
             loop.add_signal_handler(name, self._stop.set)
         loop.set_exception_handler(self._broke)
         gc.set_threshold(_MANY)
+        sys.setswitchinterval(_TURN)
         self._listen(loop)
         async with AsyncExitStack() as open_:
             open_.callback(self._worker.shutdown)
@@ -268,7 +276,7 @@ class Agent:
 
     async def _once(self) -> None:
         self._pace.started()
-        self._untidy = True
+        self._untidy = self._busy = True
         doubts, self._doubts = self._doubts, []
         heard, self._heard = self._heard, None
         doubt = bool(doubts) or self._status.report is None or self._status.kernel_fault is not None
@@ -297,6 +305,7 @@ class Agent:
             moments = replace(report.moments, heard=heard or report.moments.begun)
             self._done(replace(report, moments=moments), [*doubts, *self._doubts])
             self._pace.ended(time.monotonic(), fine=True)
+        self._busy = False
         self._meddled()
         self._told()
 
@@ -347,12 +356,16 @@ class Agent:
             self._want()
 
     def _denied(self, denials: Denials) -> None:
-        """A flood may take a quarter of our time: the rest waits in the kernel, which counts what it loses."""
+        """A flood may take a quarter of our time, and none while a change is on its way: the rest waits in the kernel,
+        which counts what it loses.
+        """
         loop = asyncio.get_running_loop()
         loop.remove_reader(denials.fileno())
         began = loop.time()
-        self._tell(denials)
-        loop.call_later(3 * (loop.time() - began), loop.add_reader, denials.fileno(), self._denied, denials)
+        if not self._busy:
+            self._tell(denials)
+        rest = max(_LULL, 3 * (loop.time() - began))
+        loop.call_later(rest, loop.add_reader, denials.fileno(), self._denied, denials)
 
     def _tell(self, denials: Denials) -> None:
         found, judge, asked = denials.drain(), self._judge, self._asked

@@ -88,9 +88,7 @@ class Nflog:
 
 
 def _logged(one: Message) -> Logged:
-    prefix = one.attributes.get(10, b"").rstrip(b"\0").decode(errors="replace")
-    return Logged(prefix, _number(one, 4), _number(one, 5), one.attributes.get(9, b""))
-
-
-def _number(one: Message, kind: int) -> int:
-    return int.from_bytes(one.attributes.get(kind, b"\0"), "big")
+    told = one.attributes
+    prefix = told.get(10, b"").rstrip(b"\0").decode(errors="replace")
+    indev, outdev = (int.from_bytes(told.get(kind, b"\0"), "big") for kind in (4, 5))
+    return Logged(prefix, indev, outdev, told.get(9, b""))

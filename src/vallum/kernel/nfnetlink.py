@@ -21,14 +21,19 @@ _KIND = 0x3FFF
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message: subsystem and type, address family, resource id, sender's port id, attributes."""
+    """One message: subsystem and type, address family, resource id, sender's port id, and a body of attributes."""
 
     subsystem: int
     type: int
     family: int
     resource: int
     portid: int
-    attributes: dict[int, bytes]
+    body: bytes
+
+    @property
+    def attributes(self) -> dict[int, bytes]:
+        """By type; read anew at each call, since of most messages nobody wants them."""
+        return dict(attributes(self.body))
 
 
 def open_socket(group: int = 0, receive_buffer: int = 1 << 20) -> socket.socket:
@@ -65,7 +70,7 @@ def messages(data: bytes) -> Iterator[Message]:
         if kind >= 0x100 and length >= _HEADER.size + _GENERAL.size:
             family, _version, resource = _GENERAL.unpack_from(data, offset + _HEADER.size)
             body = data[offset + _HEADER.size + _GENERAL.size : offset + length]
-            yield Message(kind >> 8, kind & 0xFF, family, resource, portid, dict(attributes(body)))
+            yield Message(kind >> 8, kind & 0xFF, family, resource, portid, body)
         offset += (length + 3) & ~3
 
 

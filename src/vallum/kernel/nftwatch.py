@@ -12,6 +12,8 @@ from vallum.kernel.nfnetlink import Message, messages, open_socket, queued
 _GROUP = 7  # NFNLGRP_NFTABLES
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _NEWGEN = 15
+_TABLE = 1
+"""NFTA_TABLE_NAME, NFTA_CHAIN_TABLE and their like: attribute 1 in all."""
 INET, BRIDGE = 1, 7
 """NFPROTO_INET and NFPROTO_BRIDGE: the families that our tables are of."""
 _NAMES = {0: "new table", 2: "deleted table", 3: "new chain", 5: "deleted chain", 6: "new rule", 8: "deleted rule"}
@@ -66,10 +68,18 @@ class NftWatch:
             return None
         if message.type == _NEWGEN:
             what, self._what = tuple(sorted(self._what.items())), {}
-            pid = struct.unpack("!I", message.attributes.get(2, b"\0\0\0\0"))[0]
-            program = message.attributes.get(3, b"?").rstrip(b"\0").decode(errors="replace")
-            return Transaction(message.portid, pid, program, what) if what else None
-        if message.family == self._family and message.attributes.get(1) == self._table:
+            if not what:
+                return None
+            told = message.attributes
+            pid = struct.unpack("!I", told.get(2, b"\0\0\0\0"))[0]
+            program = told.get(3, b"?").rstrip(b"\0").decode(errors="replace")
+            return Transaction(message.portid, pid, program, what)
+        if message.family == self._family and self._is_about(message.body):
             name = _NAMES.get(message.type, f"message {message.type}")
             self._what[name] = self._what.get(name, 0) + 1
         return None
+
+    def _is_about(self, body: bytes) -> bool:
+        """Every message names its table, and names it first; a change of ours alone is hundreds of them."""
+        length, kind = struct.unpack_from("=HH", body) if len(body) >= 4 else (0, 0)
+        return kind == _TABLE and body[4:length] == self._table

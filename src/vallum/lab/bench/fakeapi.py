@@ -332,9 +332,10 @@ class FakeApi:
             fresh = f"{self.version}.{start}"
             message = "The provided continue parameter is too old to display a consistent list result."
             return status(410, message, metadata={"continue": fresh})
-        items = self._lists.setdefault(
-            (request.path, version), [data for _, data in sorted(self._kinds.get(request.path, {}).items())]
-        )
+        items = self._lists.get((request.path, version))
+        if items is None:
+            items = [data for _, data in sorted(self._kinds.get(request.path, {}).items())]
+            self._lists[request.path, version] = items
         end = start + limit if limit else len(items)
         meta = {"resourceVersion": str(version), **({"continue": f"{version}.{end}"} if end < len(items) else {})}
         if end >= len(items):
