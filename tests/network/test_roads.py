@@ -183,9 +183,18 @@ def test_pods_are_masqueraded_where_their_pool_says_so_and_not_towards_pods_and_
     one = node(1, "10.44.1.0/24", "10.45.1.0/24")
     pool = Pool("public", ip_network("10.45.0.0/16"), masquerade=False)
     wiring = of(one, TWO, pool, defaults=Defaults(masquerade=True, services=(ip_network("10.96.0.0/12"),)))
-    inside = ("10.44.1.0/24", "10.44.2.0/24", "10.45.0.0/16", "10.96.0.0/12")
+    inside = ("10.44.1.0/24", "10.44.2.0/24", "10.45.0.0/16", "10.96.0.0/12", "172.20.0.2/32")
     assert wiring.masquerade == Masquerade((ip_network("10.44.1.0/24"),), tuple(map(ip_network, inside)))
     assert of(one, TWO, pool).masquerade is None
+
+
+def test_a_node_that_answers_by_a_plain_route_sees_pods_as_they_are_and_one_behind_a_tunnel_does_not() -> None:
+    settings = Defaults("vxlan", "cross-subnet", masquerade=True)
+    wiring = of(ONE, TWO, THREE, defaults=settings)
+    assert wiring.masquerade is not None
+    near, far = (ip_network(each.addresses[0]) for each in (TWO, THREE))
+    assert near in wiring.masquerade.inside
+    assert far not in wiring.masquerade.inside
 
 
 def in_rack(number: int, rack: int) -> Node:

@@ -8,6 +8,7 @@ a Problem that names the cure. What it ignores: how a back end does it.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from ipaddress import ip_network
 from itertools import pairwise
 
 from vallum.model.address import Address, Network, Packed, span
@@ -46,18 +47,21 @@ def plan(snapshot: Snapshot, node: str, defaults: Defaults, options: Options) ->
         frozenset().union(*(part.forwards for part in parts)),
         frozenset().union(*(part.carried for part in parts)),
         frozenset().union(*(part.origins for part in parts), _others_origins(shares, wirings)),
-        pools.masquerade(own, [network for each in (met, *others) for network in each.node.pod_ranges]),
+        pools.masquerade(own, _inside(met, others, shares)),
         mtu,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Met:
-    """A node as others reach it, its ends by family, and the first and last address of each of its ranges."""
+    """A node as others reach it, its ends by family, the first and last address of each of its ranges, and each of its
+    addresses as a network.
+    """
 
     node: Node
     ends: Mapping[int, Address]
     spans: tuple[tuple[Packed, Packed], ...]
+    hosts: tuple[Network, ...]
 
 
 @dataclass(slots=True)
@@ -106,7 +110,7 @@ class _Judgement:
         if not peer.pod_ranges and not peer.groups:
             problems.append(Problem(f"node {peer.name}", "it has no pod range, so nothing is routed to it"))
         for family, travel in self.back:
-            if _in_tunnel(travel, hops.get(family)):
+            if self._in_tunnel(travel, family, hops):
                 parts.setdefault(travel.backend, [])  # by which the peer sends, whatever leads to it
         groups = tuple(each for each in peer.groups if self.road(peer, each, hops) == PLAIN)
         if groups:
@@ -124,7 +128,7 @@ class _Judgement:
     def road(self, peer: Node, network: Network, hops: Mapping[int, Hop]) -> str | Problem:
         """The back end that carries a range of a peer."""
         travel, hop = self.pools.of(network), hops.get(network.version)
-        if _in_tunnel(travel, hop):
+        if self._in_tunnel(travel, network.version, hops):
             return travel.backend
         address = ends(peer).get(network.version)
         if address is None or (self.routers and peer.routers):  # the back end knows what is missing, or the router
@@ -136,6 +140,10 @@ class _Judgement:
             text = f"it is not on this link (the way is via {hop.gateway}), {what}; {_cure(travel)}"
             return Problem(f"node {peer.name}", text)
         return PLAIN
+
+    def _in_tunnel(self, travel: Travel, family: int, hops: Mapping[int, Hop]) -> bool:
+        """Both ends must come to the same answer, so each asks whether both have an address of the family."""
+        return _in_tunnel(travel, hops.get(family) if family in self.ends else None)
 
     def lost(self, peer: Node, hops: Mapping[int, Hop]) -> Iterator[Problem]:
         """That packets for a peer, encapsulated, have no way. What is planned stays: a way may come back."""
@@ -155,9 +163,20 @@ _NONE: Mapping[Network, Problem] = {}
 def _meet(node: Node) -> _Met:
     def make() -> _Met:
         there = reached(node)
-        return _Met(there, ends(there), tuple(map(span, node.pod_ranges)))
+        return _Met(there, ends(there), tuple(map(span, node.pod_ranges)), tuple(map(ip_network, there.addresses)))
 
     return _MET.get(node.name, (node,), make)
+
+
+def _inside(own: _Met, others: list[_Met], shares: _Shares) -> list[Network]:
+    """Where pods are known by their own addresses: at pods, and at nodes that answer them by plain routes.
+
+    A node behind a tunnel answers a pod through it, to an address that the fabric between them may not know.
+    """
+    tunnelled = {name for road, nodes in shares.carried.items() if road != PLAIN for name in nodes}
+    plain = shares.carried.get(PLAIN, {}).keys() - tunnelled
+    found = [network for each in (own, *others) for network in each.node.pod_ranges]
+    return [*found, *(host for each in others if each.node.name in plain for host in each.hosts)]
 
 
 def encapsulates(travel: Travel) -> bool:
