@@ -147,6 +147,14 @@ def test_a_pool_that_services_lie_in_is_told_before_anybody_has_a_range_there() 
     assert ways(wiring) == {"10.44.2.0/24": "plain"}
 
 
+def test_a_pair_of_which_one_has_no_address_of_the_family_meets_in_the_tunnel() -> None:
+    one, two = node(1, "fd44:0:0:1::/64"), node(2, "fd44:0:0:2::/64", addresses=["172.20.0.2", "fd00::2"])
+    options = Options(ground("172.20.0.1", "172.20.0.2", "fd00::2"))
+    settings = Defaults("vxlan", "cross-subnet")
+    here, there = (plan(snapshot_of([one, two]), name, settings, options) for name in ("node1", "node2"))
+    assert {each.device for each in here.routes} == {each.device for each in there.routes} == {"vallum.vxlan4"}
+
+
 def test_an_address_inside_the_own_pod_range_is_no_end_of_a_tunnel() -> None:
     two = node(2, "10.44.2.0/24", addresses=["10.44.2.0", "172.20.0.2"])
     one = replace(ONE, addresses=(ip_address("10.44.1.0"), *ONE.addresses))
