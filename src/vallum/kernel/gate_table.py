@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from ipaddress import ip_network
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from vallum.model.address import Network
+from vallum.model.address import Network, collapsed
 from vallum.model.wiring import Device, Ipip, Masquerade, Origin, Vxlan, Wiring
 
 TABLE = "vallum-gate"
@@ -254,13 +254,6 @@ def _element(network: Network) -> str:
     return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
 
 
-def _collapsed(networks: Iterable[Network]) -> list[Network]:
-    """As few as they can be."""
-    found = list(networks)
-    four = collapse_addresses(each for each in found if isinstance(each, IPv4Network))
-    return [*four, *collapse_addresses(each for each in found if isinstance(each, IPv6Network))]
-
-
 @lru_cache(2)
 def _masquerade_sets(masquerade: Masquerade) -> dict[str, GateSet]:
     sets = {}
@@ -269,7 +262,7 @@ def _masquerade_sets(masquerade: Masquerade) -> dict[str, GateSet]:
         inside = [*masquerade.inside, *map(ip_network, _EVERYBODY[version])]
         for name, networks in (("sources", masquerade.sources), ("inside", inside)):
             chosen = [each for each in networks if each.version == version]
-            sets[f"{name}{version}"] = GateSet(kind, frozenset(map(_element, _collapsed(chosen))))
+            sets[f"{name}{version}"] = GateSet(kind, frozenset(map(_element, collapsed(chosen))))
     return sets
 
 

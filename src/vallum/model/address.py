@@ -5,8 +5,9 @@ A pod that has no address yet is known by a packed name of family 0, which no ne
 """
 
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_address
 from typing import NewType
 
 Address = IPv4Address | IPv6Address
@@ -59,6 +60,15 @@ def show(packed: Packed) -> str:
 def by_name(name: str) -> Packed:
     """The stand-in address (family 0) of a pod that has none, from its `namespace/name`."""
     return Packed(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=15).digest()))
+
+
+def collapsed(networks: Iterable[Network]) -> tuple[Network, ...]:
+    """The same addresses in as few networks as they can be, in order, IPv4 first."""
+    found = list(networks)
+    return (
+        *collapse_addresses(each for each in found if each.version == 4),
+        *collapse_addresses(each for each in found if each.version == 6),
+    )
 
 
 def span(network: Network) -> tuple[Packed, Packed]:

@@ -6,12 +6,11 @@ Pure. What it ignores: links, gateways and families; whoever asks knows in which
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import collapse_addresses, ip_network
+from ipaddress import ip_network
 
-from vallum.ipam.records import Block
 from vallum.ipam.state import State
 from vallum.ipam.topology import within
-from vallum.model.address import Network
+from vallum.model.address import Network, collapsed
 
 Hop = str
 """A direction: the name of a neighbour, or of a router."""
@@ -69,14 +68,14 @@ def members_of(state: State) -> tuple[Member, ...]:
         strays.setdefault(stray.host, []).append(ip_network(stray.address))
     found = []
     for host in state.hosts.values():
-        groups, ranges = [], []
+        groups: list[Network] = []
+        ranges: list[Network] = []
         held = state.blocks_of(host.name)
         for place in host.places:
             spots = state.trees[place.network].spots
             groups += [spots[place.path[:depth]].cidr for depth in range(1, len(place.path) + 1)]
-            ranges += (
-                [place.prefix] if place.prefix else _ranges(each for each in held if each.network == place.network)
-            )
+            blocks = (each.cidr for each in held if each.network == place.network)
+            ranges += [place.prefix] if place.prefix else collapsed(blocks)
         found.append(Member(host.name, tuple(groups), (*ranges, *strays.get(host.name, ()))))
     return tuple(found)
 
@@ -97,12 +96,3 @@ def _outermost(groups: Iterable[Network]) -> Iterator[Network]:
         if not any(within(group, outer) for outer in last):
             last.append(group)
             yield group
-
-
-def _ranges(blocks: Iterable[Block]) -> list[Network]:
-    """The fewest ranges that these blocks, all of one family, are."""
-    cidrs = [block.cidr for block in blocks]
-    return [
-        *collapse_addresses(cidr for cidr in cidrs if cidr.version == 4),
-        *collapse_addresses(cidr for cidr in cidrs if cidr.version == 6),
-    ]

@@ -6,9 +6,8 @@ nodes, and how packets get to them.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import collapse_addresses
 
-from vallum.model.address import Network, Packed, span
+from vallum.model.address import Network, Packed, collapsed, span
 from vallum.model.objects import Node, Pool
 from vallum.model.wiring import Masquerade, Problem
 from vallum.network import BACKENDS
@@ -75,7 +74,7 @@ class Pools:
         if not sources:
             return None
         inside = (*self._inside, *ranges)
-        return Masquerade(sources, self._collapsed.get("", (inside,), lambda: _collapsed(inside)))
+        return Masquerade(sources, self._collapsed.get("", (inside,), lambda: collapsed(inside)))
 
     @property
     def travels(self) -> tuple[Travel, ...]:
@@ -100,11 +99,3 @@ class Pools:
             self._else.masquerade if pool.masquerade is None else pool.masquerade,
             pool.mtu or self._else.mtu,
         )
-
-
-def _collapsed(networks: Iterable[Network]) -> tuple[Network, ...]:
-    found = list(networks)
-    return (
-        *collapse_addresses(each for each in found if each.version == 4),
-        *collapse_addresses(each for each in found if each.version == 6),
-    )

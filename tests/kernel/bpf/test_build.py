@@ -1,5 +1,6 @@
 """Programs are compiled once for each source, shipped where a wheel has them, and what hinders that is said."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_program_is_compiled_once_and_again_when_its_source_changes(tmp_path: Path) -> None:
-    if build.shutil.which(build.COMPILER) is None:
+    if shutil.which(build.COMPILER) is None:
         pytest.skip(f"there is no {build.COMPILER}: {build.CURE}")
     first = build.compiled("twice", tmp_path)
     made = first.stat().st_ino
@@ -46,7 +47,7 @@ def test_without_a_compiler_it_is_said_what_to_install(tmp_path: Path, monkeypat
 
 
 def test_a_mistake_in_a_source_is_quoted_and_nothing_is_kept(tmp_path: Path) -> None:
-    if build.shutil.which(build.COMPILER) is None:
+    if shutil.which(build.COMPILER) is None:
         pytest.skip(f"there is no {build.COMPILER}: {build.CURE}")
     (build.FOLDER / "twice.bpf.c").write_text("int twice(;\n")
     with pytest.raises(KernelError, match=r"cannot compile twice\.bpf\.c: .*expected.*apt-get"):

@@ -5,9 +5,10 @@ import shutil
 import pytest
 
 from vallum.kernel import sandbox
+from vallum.kernel.compiled import COMPILERS, CURE
 from vallum.lab.bench import shapes
 from vallum.lab.bench.arena import open_arena
-from vallum.lab.bench.build import COMPILERS, CURE, load_tool
+from vallum.lab.bench.build import load_tool
 from vallum.lab.bench.inside import in_sandbox
 from vallum.lab.bench.policy_cost import Group, Plan, Result, carry_out
 from vallum.lab.bench.rounds import Pace

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from vallum.kernel import sandbox
+from vallum.kernel.compiled import COMPILERS, CURE
 from vallum.kernel.rtnetlink import Rtnetlink
-from vallum.lab.bench.build import COMPILERS, CURE, load_tool
+from vallum.lab.bench.build import load_tool
 from vallum.lab.bench.inside import in_sandbox
 from vallum.lab.bench.load import Client, Server
 from vallum.model.address import Address
@@ -154,7 +155,7 @@ def test_a_client_that_died_is_an_error_and_not_a_hang(tool: Path):
 
 
 def test_the_tool_is_compiled_once(tool: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("vallum.lab.bench.build._compiler", lambda _: pytest.fail("compiled again"))
+    monkeypatch.setattr("vallum.kernel.compiled.compile_to", lambda *_: pytest.fail("compiled again"))
     assert load_tool(tool.parents[1]) == tool
     assert [path.name for path in tool.parent.iterdir()] == ["load"]
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from vallum.kernel import sandbox
-from vallum.lab.bench.build import COMPILERS, CURE, stream_tool
+from vallum.kernel.compiled import COMPILERS, CURE
+from vallum.lab.bench.build import stream_tool
 from vallum.lab.bench.inside import in_sandbox
 from vallum.lab.bench.stream import PORT, Stream
 from vallum.model.errors import KernelError

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from vallum.kernel import netns, sandbox
+from vallum.kernel.compiled import COMPILERS, CURE
 from vallum.kernel.offload import Offload, is_on
 from vallum.lab.bench import links
-from vallum.lab.bench.build import COMPILERS, CURE, stream_tool
+from vallum.lab.bench.build import stream_tool
 from vallum.lab.bench.inside import in_sandbox
 from vallum.lab.bench.throughput import Plan, Result, carry_out
 from vallum.lab.bench.throughput_plan import CELLS, CONDITIONS, LINK, Cell, Condition

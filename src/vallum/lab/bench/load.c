@@ -29,6 +29,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 enum { BODY = 1 << 20, HEAD = 2048, EVENTS = 64, PORTS = 64, WORKERS_MOST = 256 };
 
 static const char USAGE[] =
@@ -55,27 +57,10 @@ static _Noreturn void usage(const char *what) {
     exit(2);
 }
 
-static int64_t now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static socklen_t end_point(struct sockaddr_storage *out, const char *address, int port) {
-    struct sockaddr_in *v4 = (struct sockaddr_in *)out;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
-    memset(out, 0, sizeof *out);
-    if (inet_pton(AF_INET, address, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons((uint16_t)port);
-        return sizeof *v4;
-    }
-    if (inet_pton(AF_INET6, address, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons((uint16_t)port);
-        return sizeof *v6;
-    }
-    usage("--address takes an IPv4 or IPv6 address");
+static socklen_t end_of(struct sockaddr_storage *out, const char *address, int port) {
+    socklen_t size = end_point(out, address, port);
+    if (!size) usage("--address takes an IPv4 or IPv6 address");
+    return size;
 }
 
 /* ---- server ---- */
@@ -99,7 +84,7 @@ static void fill_body(void) {
 static void listen_on(int poll_fd, const char *address, int port) {
     struct sockaddr_storage to;
     int one = 1, both = 0;
-    socklen_t size = end_point(&to, address, port);
+    socklen_t size = end_of(&to, address, port);
     struct connection *self = calloc(1, sizeof *self);
     int fd = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (!self || fd < 0) die("socket");
@@ -417,7 +402,7 @@ int main(int argc, char **argv) {
     if (strcmp(verb, "server") == 0) serve(&o);
     if (strcmp(verb, "client") != 0 && strcmp(verb, "try") != 0) usage("server, client or try?");
     if (!o.address || !o.ports) usage("--address and --port are needed");
-    socklen_t to_size = end_point(&to, o.address, atoi(o.ports));
+    socklen_t to_size = end_of(&to, o.address, atoi(o.ports));
     if (strcmp(verb, "try") == 0) {
         const char *reason = try_once(&o, &to, to_size);
         printf("%s\n", reason ? reason : "through");

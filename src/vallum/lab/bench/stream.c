@@ -25,6 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 enum { CHUNK = 1 << 17, PATIENCE_S = 3 };
 
 static const char CUBIC[] = "cubic";
@@ -44,27 +46,6 @@ static _Noreturn void die(const char *what) {
 static _Noreturn void usage(void) {
     fputs(USAGE, stderr);
     exit(2);
-}
-
-static int64_t now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static socklen_t end_point(struct sockaddr_storage *out, const char *address, int port) {
-    struct sockaddr_in *v4 = (struct sockaddr_in *)out;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
-    memset(out, 0, sizeof *out);
-    if (inet_pton(AF_INET, address, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons((uint16_t)port);
-        return sizeof *v4;
-    }
-    if (inet_pton(AF_INET6, address, &v6->sin6_addr) != 1) usage();
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons((uint16_t)port);
-    return sizeof *v6;
 }
 
 /* What all CPUs did so far, in ms: everything but idle, waiting for disks, and what a hypervisor took. */
@@ -194,6 +175,7 @@ int main(int argc, char **argv) {
     if (cpu >= 0) CPU_SET((size_t)cpu, &set);
     if (cpu >= 0 && sched_setaffinity(0, sizeof set, &set) < 0) die("sched_setaffinity");
     if (strcmp(verb, "server") == 0 && port) serve((int)port);
-    if (strcmp(verb, "client") != 0 || !address || !port) usage();
-    return obey(&to, end_point(&to, address, (int)port));
+    socklen_t size = address ? end_point(&to, address, (int)port) : 0;
+    if (strcmp(verb, "client") != 0 || !size || !port) usage();
+    return obey(&to, size);
 }
